@@ -1,0 +1,40 @@
+"""gfm_lab: the companion package of the course *Anatomy of a Genomic Foundation Model*.
+
+One module per site of the anatomy, read in the order data flows:
+`sequence`, `data` -> `tokenization` -> `embeddings` -> `mixers` -> `heads` -> `objectives`.
+Names are loaded on first use, so `import gfm_lab` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> the module that defines it.
+_EXPORTS = {
+    "load_data": "gfm_lab.data",
+    "data_names": "gfm_lab.data",
+    "SequenceError": "gfm_lab.sequence",
+    "read_fasta": "gfm_lab.sequence",
+    "open_fasta": "gfm_lab.sequence",
+    "reverse_complement": "gfm_lab.sequence",
+    "one_hot": "gfm_lab.sequence",
+    "windows": "gfm_lab.sequence",
+    "KmerTokenizer": "gfm_lab.tokenization",
+    "NucleotideTokenizer": "gfm_lab.tokenization",
+    "BPETokenizer": "gfm_lab.tokenization",
+}
+
+__all__ = ["__version__", *sorted(_EXPORTS)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module 'gfm_lab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
