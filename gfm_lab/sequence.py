@@ -39,7 +39,8 @@ _COLUMN = np.full(256, 4, dtype=np.uint8)  # 4 is a row of zeros in _ROWS
 for _i, _base in enumerate(NUCLEOTIDES):
     _COLUMN[[ord(_base), ord(_base.lower())]] = _i
 _ROWS = np.eye(5, 4, dtype=np.float32)
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # bytes read at a time
+_HEAD = 512  # bytes looked at to tell what kind of file this is
 
 
 class SequenceError(ValueError):
@@ -241,7 +242,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
         # read1 hands over what one read gave, so that a truncated file still tells how far it went.
         file: IO[bytes] = gzip.GzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw
         head = b""
-        while len(head) < 512 and (more := file.read1(512)):
+        while len(head) < _HEAD and (more := file.read1(_HEAD)):
             head += more
         if looks_like := _foreign(head):
             raise SequenceError(f"this is not FASTA: {looks_like}", file=path)
@@ -381,8 +382,8 @@ def open_fasta(
     """Open a FASTA file for random access: `fasta.fetch(name, start, stop)`.
 
     The options, the files accepted and the errors are those of `read_fasta`: the whole file is read and
-    checked once here (some seconds per 100 Mb), so that what `fetch` returns equals the slice of the streamed
-    record. Use as a context manager, or call `close()`. Introduced in notebook 01.
+    checked once here (about a second per 100 Mb), so that what `fetch` returns equals the slice of the
+    streamed record. Use as a context manager, or call `close()`. Introduced in notebook 01.
     """
     return IndexedFasta(path, case=case, rna=rna, iupac=iupac, gaps=gaps)
 
@@ -402,6 +403,7 @@ class IndexedFasta:
         self, path: str | os.PathLike[str], *, case: Case, rna: Rna, iupac: Iupac, gaps: Gaps
     ) -> None:
         self.path = Path(path)
+        self._file = self.path.absolute()  # a later change of directory must not matter
         self._options = {"case": case, "rna": rna, "iupac": iupac, "gaps": gaps}
         self._rules = _Rules.of(case, rna, iupac, gaps)
         self._folder = tempfile.TemporaryDirectory(prefix="gfm-lab-", ignore_cleanup_errors=True)
@@ -417,7 +419,7 @@ class IndexedFasta:
         stamp = self._stamp()
         self.lengths: dict[str, int] = {}
         self._key: dict[str, str] = {}  # record name -> name in the file that pyfaidx reads
-        self._target = self.path
+        self._target = self._file
         if self._can_be_sought():
             for name, sequence in records:
                 self.lengths[name] = len(sequence)
@@ -465,7 +467,7 @@ class IndexedFasta:
         return False
 
     def _stamp(self) -> tuple[int, int]:
-        status = os.stat(self.path)
+        status = os.stat(self._file)
         return status.st_mtime_ns, status.st_size
 
     @property
