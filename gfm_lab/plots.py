@@ -1,7 +1,7 @@
 """The course's figures: one style, one set of nucleotide colours, and the map of the five sites.
 
-Colours are Okabe and Ito's colour-blind-safe palette. A, C, G and T keep theirs in every notebook and slide, so
-a learner who has seen one logo can read the next. Sizes are chosen to be read from the back of a lecture room.
+Colours are Okabe and Ito's colour-blind-safe palette. A, C, G and T keep theirs in every notebook and slide,
+so a learner who has seen one logo can read the next. Sizes are chosen to be read from the back of a room.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FLOW = (
 
 
 def use_style() -> None:
-    """Set the course's matplotlib and seaborn style for all figures that follow. Introduced in notebook 01."""
+    """Set the course's matplotlib and seaborn style for all later figures. Introduced in notebook 01."""
     sns.set_theme(style="ticks", palette=PALETTE)
     plt.rcParams.update(
         {
