@@ -391,7 +391,7 @@ def open_fasta(
 class IndexedFasta:
     """Random access to the records of a FASTA file; made by `open_fasta`.
 
-    pyfaidx does the seeking. Its index lives in a temporary folder, never beside the FASTA file: a read-only
+    pyfaidx does the seeking. The index lives in a temporary folder, never beside the FASTA file: a read-only
     folder is no obstacle and an old index is never used. A file that cannot be sought (gzip, BGZF: pyfaidx
     would need Biopython for it) or indexed (uneven lines, Windows line ends, gaps to remove) is written once
     to that folder in plain form, which takes as many bytes of disk as it has bases. `close()` removes it.
@@ -415,56 +415,63 @@ class IndexedFasta:
             raise
 
     def _build(self) -> None:
-        records = read_fasta(self.path, **self._options)
-        stamp = self._stamp()
-        self.lengths: dict[str, int] = {}
-        self._key: dict[str, str] = {}  # record name -> name in the file that pyfaidx reads
-        self._target = self._file
-        if self._can_be_sought():
-            for name, sequence in records:
-                self.lengths[name] = len(sequence)
-                self._key[name] = name
-            if self._index() and self._stamp() == stamp:
-                self._expected = stamp
-                return
-            records = read_fasta(self.path, **self._options)
-            self.lengths.clear()
-        self._target = Path(self._folder.name) / "copy.fa"
-        with open(self._target, "wb") as copy:
-            for number, (name, sequence) in enumerate(records):
-                copy.write(b">%d\n%b\n" % (number, sequence.encode("ascii")))
-                self.lengths[name], self._key[name] = len(sequence), str(number)
-        self._expected = None  # the copy is ours: nobody changes it
-        if not self._index():
-            raise RuntimeError("pyfaidx cannot index a plain FASTA file; is its version >= 0.8?")
+        stamp = self._stamp() if self._file.exists() else None
+        lengths = {name: len(sequence) for name, sequence in read_fasta(self.path, **self._options)}
+        index = self._plain_index(self._file)
+        # Same number of records, same lengths: nothing was left out or turned into something else on the way.
+        if index is not None and [entry[0] for entry in index] == list(lengths.values()):
+            self._target, self._expected = self._file, stamp
+        else:
+            self._target, self._expected = Path(self._folder.name) / "copy.fa", None
+            with open(self._target, "wb") as copy:
+                for _, sequence in read_fasta(self.path, **self._options):
+                    copy.write(b">\n%b\n" % sequence.encode("ascii"))
+            index = self._plain_index(self._target)
+        # Records go by number in the index, so that no name can upset its format.
+        lines = ["\t".join(map(str, (number, *entry))) for number, entry in enumerate(index)]
+        self._index = Path(self._folder.name) / "index.fai"
+        self._index.write_text("\n".join([*lines, ""]))
+        self._number = {name: str(number) for number, name in enumerate(lengths)}
+        self.lengths: dict[str, int] = lengths
+        self._seek_with_pyfaidx()
 
-    def _can_be_sought(self) -> bool:
-        """Plain text with LF only. (With mixed line ends pyfaidx may accept a file and then seek wrongly.)"""
-        if self.path.suffix.lower() in (".gz", ".bgz", ".bz2", ".zip"):
-            return False  # pyfaidx goes by the name
-        if not os.access(self.path, os.R_OK):
-            return False  # read_fasta will say so
-        with open(self.path, "rb") as file:
-            if file.read(2) == b"\x1f\x8b":
-                return False
-            return not any(b"\r" in block for block in iter(lambda: file.read(_CHUNK), b""))
+    @staticmethod
+    def _plain_index(path: Path) -> list[tuple[int, int, int, int]] | None:
+        """Per record (bases, offset, bases a line, bytes a line) as in a .fai file, or None if the file cannot
+        be sought: compressed, CR in it, or lines of a record that differ in length (the last may be shorter).
 
-    def _index(self) -> bool:
-        """Build the pyfaidx index; False where its idea of the file differs from what `read_fasta` found."""
+        pyfaidx could make the index, but it accepts a longer last line, and then seeks to the wrong base.
+        """
+        if path.suffix.lower() in (".gz", ".bgz", ".bz2", ".zip"):  # pyfaidx goes by the name
+            return None
+        entries: list[tuple[int, int, int, int]] = []
+        bases = start = width = offset = 0
+        ended = False  # after a line shorter than the first only blank lines may follow
+        with open(path, "rb") as file:
+            for line in file:
+                offset += len(line)
+                if b"\r" in line or (not line.startswith(b">") and not start):
+                    return None
+                if line.startswith(b">"):
+                    if start:
+                        entries.append((bases, start, width, width + 1))
+                    bases, start, width, ended = 0, offset, 0, False
+                    continue
+                size = len(line) - line.endswith(b"\n")
+                width = width or size
+                if size > width or (ended and size) or not width:
+                    return None
+                ended = size < width
+                bases += size
+        return [*entries, (bases, start, width, width + 1)]
+
+    def _seek_with_pyfaidx(self) -> None:
         import pyfaidx
 
-        index = Path(self._folder.name) / f"{len(os.listdir(self._folder.name))}.fai"
-        try:
-            self._faidx = pyfaidx.Faidx(str(self._target), indexname=str(index), as_raw=True)
-        except (pyfaidx.FastaIndexingError, ValueError, AssertionError):
-            return False
-        self._index_path, self._process = index, os.getpid()
-        found = {name: record.rlen for name, record in self._faidx.index.items()}
-        if found == {self._key[name]: length for name, length in self.lengths.items()}:
-            return True
-        self._faidx.close()
-        self._faidx = None
-        return False
+        self._process = os.getpid()
+        self._faidx = pyfaidx.Faidx(
+            str(self._target), indexname=str(self._index), as_raw=True, build_index=False
+        )
 
     def _stamp(self) -> tuple[int, int]:
         status = os.stat(self._file)
@@ -500,15 +507,10 @@ class IndexedFasta:
             raise SequenceError("the file changed since it was opened; open it again", file=self.path)
         if self._process != os.getpid():
             # A forked worker shares the file position with its parent, so it needs a handle of its own.
-            import pyfaidx
-
-            self._process = os.getpid()
-            self._faidx = pyfaidx.Faidx(
-                str(self._target), indexname=str(self._index_path), as_raw=True, build_index=False
-            )
+            self._seek_with_pyfaidx()
         if start == stop:
             return ""
-        text = self._faidx.fetch(self._key[name], start + 1, stop)
+        text = self._faidx.fetch(self._number[name], start + 1, stop)
         return text.encode("ascii").translate(self._rules.table).decode("ascii")
 
     def close(self) -> None:
