@@ -1,0 +1,89 @@
+# The course's commands. `make` alone lists them. Works with GNU make 3.81 and newer, and a POSIX shell.
+# On Windows, README.md gives the same steps for PowerShell.
+#
+#   PYTHON=python3.12     the Python to make the environment with (default: the first suitable one on PATH)
+#   VENV=.venv            where the environment lies
+#   PIP_ARGS="..."        more arguments for pip while it installs
+#   ARGS="..."            more arguments for the command itself: make test ARGS="-k tokenization"
+#   WORKERS=2             test processes; 0 runs all tests in one
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup lab test test-all lint notebooks data bench slides constraints clean
+
+PYTHON ?=
+VENV ?= .venv
+PIP_ARGS ?=
+ARGS ?=
+WORKERS ?= 2
+export PYTHON VENV PIP_ARGS
+
+run = "$$VENV/bin/python"
+pytest = $(run) -m pytest -n $(WORKERS) --dist loadscope
+
+help: ## list the commands
+	@echo "Anatomy of a Genomic Foundation Model. Start with: make lab"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "Settings: PYTHON=python3.12  VENV=.venv  PIP_ARGS=  ARGS=  WORKERS=2  (see the head of the Makefile)"
+
+setup: ## make the environment (the commands below do this themselves)
+	@$(SHELL) tools/setup_env.sh
+
+lab: setup ## open the first notebook in JupyterLab, on this computer only
+	@set -- notebooks/*.ipynb; \
+	if [ ! -e "$$1" ]; then echo "There is no notebook in notebooks/: run 'make notebooks' first." >&2; exit 1; fi; \
+	case " $(ARGS) " in *" --allow-root"*) ;; *) if [ "$$(id -u)" = 0 ]; then \
+	echo "JupyterLab does not start as root: use an ordinary account, or type: make lab ARGS=--allow-root" >&2; \
+	exit 1; fi ;; esac; \
+	echo "Opening $$1 in JupyterLab on 127.0.0.1; Ctrl-C twice ends it."; \
+	exec $(run) -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir=. "$$1" $(ARGS)
+
+test: setup ## run all tests, the solution notebooks among them
+	@echo "Running the tests in $(WORKERS) processes."
+	@$(pytest) $(ARGS)
+
+test-all: setup ## the same, and the learners' notebooks as well
+	@echo "Running all tests, with the learners' notebooks, in $(WORKERS) processes."
+	@GFM_TEST_ALL=1 $(pytest) $(ARGS)
+
+lint: setup ## check style and formatting of code and notebook sources
+	@$(run) -m ruff check .
+	@$(run) -m ruff format --check .
+
+notebooks: setup ## rebuild the notebooks whose source changed
+	@$(run) tools/build_notebooks.py $(ARGS)
+
+data: setup ## rebuild data/ from the source packages
+	@$(run) tools/build_data.py $(ARGS)
+
+bench: setup ## run the benchmarks
+	@for script in benchmarks/*.py; do \
+	[ -e "$$script" ] || { echo "There are no benchmarks yet."; break; }; \
+	echo "Running $$script"; $(run) "$$script" $(ARGS) || exit 1; done
+
+slides: ## build the slides into dist/slides with Marp (needs Node.js)
+	@set -- slides/*.md; \
+	if [ ! -e "$$1" ]; then echo "There are no slides yet."; exit 0; fi; \
+	if ! command -v npx >/dev/null 2>&1; then \
+	echo "Slides are made with Marp, an npm package: install Node.js 18 or newer, then run make slides again." >&2; \
+	exit 1; fi; \
+	mkdir -p dist/slides && npx --yes @marp-team/marp-cli@4 --no-stdin --allow-local-files $(ARGS) -I slides -o dist/slides
+
+constraints: ## resolve pyproject.toml anew into constraints.txt (needs uv)
+	@uv="$$VENV/bin/uv"; [ -x "$$uv" ] || uv=uv; \
+	command -v "$$uv" >/dev/null 2>&1 || { echo "This needs uv: install it (pip install uv) and try again." >&2; exit 1; }; \
+	{ echo "# Tested versions of all that the course installs, from the ranges of pyproject.toml. Made by: make constraints"; \
+	echo "# (uv pip compile --universal). Tested: Python 3.11 on Linux x86-64, with the CPU build of PyTorch. Lines with a"; \
+	echo "# marker serve other Pythons and systems; for them the versions are known to fit together, but were not run."; \
+	"$$uv" pip compile pyproject.toml --extra dev --extra slides --universal --python-version 3.10 --quiet \
+	--no-header --no-annotate; } > constraints.txt.part && mv constraints.txt.part constraints.txt
+	@echo "constraints.txt is new: run make test before you commit it."
+
+clean: ## remove caches and built files (the environment stays; to start over, remove .venv too)
+	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis constraints.txt.part
+	@find . -name .git -prune -o -path "./$(VENV)" -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) \
+	-exec rm -rf {} +
+	@echo "Caches and built files are gone."

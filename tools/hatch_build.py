@@ -1,0 +1,32 @@
+"""Put data/ into the wheel, as gfm_lab/_data.
+
+Hatchling calls this when it builds a wheel (see pyproject.toml). A plain `force-include` would copy the tables into an
+editable installation as well, where they would go stale, and take the downloads in data/.sources along.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+LEFT_OUT = {".fai", ".gzi"}  # indices that reading makes
+
+
+class CustomBuildHook(BuildHookInterface):
+    """Adds every file of data/ but hidden ones and indices. Raises FileNotFoundError where the tables are missing."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "editable":
+            return
+        data = Path(self.root) / "data"
+        if not (data / "manifest.json").is_file():
+            raise FileNotFoundError(
+                f"{data / 'manifest.json'} is missing: `make data` (or git) brings the tables back"
+            )
+        for path in sorted(data.rglob("*")):
+            inside = path.relative_to(data)
+            hidden = any(part.startswith(".") for part in inside.parts)
+            if path.is_file() and not hidden and path.suffix not in LEFT_OUT:
+                build_data["force_include"][str(path)] = f"gfm_lab/_data/{inside.as_posix()}"
