@@ -312,9 +312,12 @@ class _WordTokenizer(PythonTokenizer):
             is_word = (array >= self._first) & (array < self._first + 4**self.k)
             is_tail = np.isin(array, [self._ids.get(letter, -1) for letter in self.alphabet])
             is_tail |= unknown & (self.tail == "unk")
-            tail = is_word[:-1] & is_tail[1:]
-            # Under on_unknown="unk" a last [UNK] may be a word or a letter of the tail: the ids do not say.
-            if tail.any() or (unknown[inside][-1] and self.on_unknown == "unk" and self.tail == "letters"):
+            if (
+                self.on_unknown == "unk"
+            ):  # an [UNK] may be a word, and a last one a letter: the ids do not say
+                is_word |= unknown
+                is_tail[inside.stop - 1] |= unknown[inside.stop - 1] & (self.tail == "letters")
+            if (is_word[:-1] & is_tail[1:]).any():
                 raise ValueError(
                     f"the words do not reach the end of the sequence: with stride {self.stride} the reverse complement "
                     "is cut at other places. Trim it to k + a multiple of the stride, or encode "
@@ -352,8 +355,8 @@ class _WordTokenizer(PythonTokenizer):
         for token in tokens:
             if skip_special_tokens:
                 token = holders.get(token, token)
-            if token in special:
-                out += [] if skip_special_tokens else [token]
+            if token in special or token in self._added_tokens_encoder:
+                out += [] if skip_special_tokens and token in special else [token]
                 after_word = False
                 continue
             if after_word and len(token) == self.k:
@@ -493,7 +496,8 @@ class KmerTokenizer(_WordTokenizer):
 
     decode(encode(s), skip_special_tokens=True) == s for every s of A, C, G, T when tail="letters", and with
     on_unknown="split" also for N. Otherwise: a tail that is dropped or unknown is lost; other characters come back as
-    N; with "unk" N comes back in every base that only [UNK] covers (with stride = k the whole word).
+    N; with "unk" N comes back in every base that only [UNK] covers (with stride = k the whole word), and an unknown
+    letter of the tail comes back as a word of Ns, since its [UNK] looks like any other.
 
     Raises ValueError for k, stride or an option out of its bounds.
     """
@@ -671,7 +675,7 @@ class BPETokenizer(RustTokenizer):
             for item in text:
                 self._check(item)
         elif isinstance(text, str) and self.on_unknown == "error":
-            for token in self.all_special_tokens:  # "ACG[MASK]TTA" is allowed; positions stay
+            for token in self.get_added_vocab():  # "ACG[MASK]TTA" is allowed; positions stay
                 text = text.replace(token, "A" * len(token))
             unknown = re.search("[^ACGTacgt]" if self.lowercase == "fold" else "[^ACGT]", text)
             if unknown:
