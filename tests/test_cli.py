@@ -207,8 +207,14 @@ def test_version_help_and_unknown_command(capsys):
         assert ended.value.code == 2 and "usage: gfm-lab" in capsys.readouterr().err
 
 
-def test_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "gfm_lab.cli", "--version"], capture_output=True, text=True)
+def test_as_a_module_without_torch():
+    program = (
+        "import runpy, sys\n"
+        "sys.modules.update(dict.fromkeys(('torch', 'transformers')))  # None: importing them fails\n"
+        "sys.argv = ['gfm-lab', '--version']\n"
+        "runpy.run_module('gfm_lab.cli', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip() == f"gfm-lab {__version__}"
 
 

@@ -552,6 +552,7 @@ def test_forked_workers_do_not_disturb_each_other(tmp_path):
     # In a process of its own: the test process may run threads, which fork does not carry over.
     program = (
         "import os, sys\n"
+        "sys.modules.update(dict.fromkeys(('torch', 'transformers')))  # not needed, and slow to import\n"
         "from gfm_lab.sequence import open_fasta, read_fasta\n"
         f"path = {str(path)!r}\n"
         "whole = next(read_fasta(path)).sequence\n"
