@@ -39,7 +39,7 @@ lab: setup ## open the first notebook in JupyterLab, on this computer only
 	echo "JupyterLab does not start as root: use an ordinary account, or type: make lab ARGS=--allow-root" >&2; \
 	exit 1; fi ;; esac; \
 	echo "Opening $$1 in JupyterLab on 127.0.0.1; Ctrl-C twice ends it."; \
-	exec $(run) -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir=. "$$1" $(ARGS)
+	exec $(run) -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url="/lab/tree/$$1" $(ARGS)
 
 test: setup ## run all tests, the solution notebooks among them
 	@echo "Running the tests in $(WORKERS) processes."
@@ -47,7 +47,7 @@ test: setup ## run all tests, the solution notebooks among them
 
 test-all: setup ## the same, and the learners' notebooks as well
 	@echo "Running all tests, with the learners' notebooks, in $(WORKERS) processes."
-	@GFM_TEST_ALL=1 $(pytest) $(ARGS)
+	@$(pytest) tests notebooks $(ARGS)
 
 lint: setup ## check style and formatting of code and notebook sources
 	@$(run) -m ruff check .

@@ -2,11 +2,13 @@
 
 One module per site of the anatomy, read in the order data flows:
 `sequence`, `data` -> `tokenization` -> `embeddings` -> `mixers` -> `heads` -> `objectives`.
-Names are loaded on first use, so `import gfm_lab` stays fast.
+Names are loaded on first use. The one exception is the tokenizers, which transformers' AutoTokenizer must know:
+importing gfm_lab registers them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import Any
 
@@ -28,6 +30,11 @@ _EXPORTS = {
 }
 
 __all__ = ["__version__", *sorted(_EXPORTS)]
+
+
+# A broken transformers must not break `gfm-lab doctor`, which explains it; using a tokenizer raises the real error.
+with contextlib.suppress(Exception):
+    importlib.import_module("gfm_lab.tokenization")
 
 
 def __getattr__(name: str) -> Any:

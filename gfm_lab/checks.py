@@ -19,6 +19,7 @@ import dis
 import random
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 OK, HINT, TODO = "ok", "hint", "not attempted yet"
@@ -269,7 +270,7 @@ def merge_step(answer: Any) -> str:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise Hint(f"the pair should be two tokens, such as ('A', 'T'), not {pair!r}")
         pair = tuple(pair)
-        counts = Counter(zip(kept, kept[1:], strict=False))
+        counts = Counter(pairwise(kept))
         if counts[pair] != max(counts.values()):
             best = max(counts.values())
             raise Hint(

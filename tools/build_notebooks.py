@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import json
 import os
 import re
 import sys
@@ -133,8 +134,15 @@ def assemble(source: NotebookNode, *, solved: bool) -> NotebookNode:
     return notebook
 
 
-def execute(notebook: NotebookNode, name: str) -> float:
-    """Run all cells in a fresh kernel, in the folder learners run them in; return the seconds it took."""
+MEASURE = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+
+
+def execute(notebook: NotebookNode, name: str) -> tuple[float, int]:
+    """Run all cells in a fresh kernel, in the folder learners run them in.
+
+    Returns the seconds it took and the kernel's peak memory in MiB.
+    """
+    notebook.cells.append(nbformat.v4.new_code_cell(MEASURE, id="measure"))
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     client = NotebookClient(
@@ -151,6 +159,7 @@ def execute(notebook: NotebookNode, name: str) -> float:
     except CellExecutionError as error:
         raise SystemExit(f"{name}: a cell failed; nothing was written.\n{error}") from None
     seconds = time.perf_counter() - started
+    peak = int(notebook.cells.pop().outputs[0].text)
     notebook.metadata = NotebookNode(kernelspec=dict(KERNELSPEC), language_info={"name": "python"})
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -158,14 +167,14 @@ def execute(notebook: NotebookNode, name: str) -> float:
                 raise SystemExit(
                     f"{name}: a cell wrote to stderr; mend it, learners will worry:\n{cell.source}\n{output.text}"
                 )
-    return seconds
+    return seconds, peak
 
 
-def build(path: Path) -> tuple[NotebookNode, NotebookNode, float]:
-    """Execute one source; return the learner's notebook, the solution notebook and the run time in seconds."""
+def build(path: Path) -> tuple[NotebookNode, NotebookNode, dict[str, float]]:
+    """Execute one source; return the learner's notebook, the solution notebook and what the run took."""
     source = read_source(path)
     solution, learner = assemble(source, solved=True), assemble(source, solved=False)
-    seconds = execute(solution, path.stem)
+    seconds, peak = execute(solution, path.stem)
     # The stubs' outputs: only setup cells and stubs run, so an exercise can never depend on another cell.
     stubs = deepcopy(learner)
     stubs.cells = [c for c in stubs.cells if c.cell_type == "code" and (is_exercise(c) or "setup" in tags(c))]
@@ -176,7 +185,17 @@ def build(path: Path) -> tuple[NotebookNode, NotebookNode, float]:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = outputs[cell.id]
             cell.outputs = deepcopy(stub_outputs.get(cell.id, cell.outputs))
-    return learner, solution, seconds
+    return learner, solution, {"run_seconds": round(seconds), "peak_mib": peak, "cores": os.cpu_count() or 1}
+
+
+def record(name: str, measured: dict[str, float]) -> None:
+    """Keep what a run took in notebooks/measured.json, from which the README's syllabus is made."""
+    path = NOTEBOOKS / "measured.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known[name] = measured
+    temporary = path.with_name(".measured.json.tmp")
+    temporary.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def write(notebook: NotebookNode, path: Path) -> None:
@@ -265,10 +284,13 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{path.stem}: up to date (name it to build it again)")
             continue
         print(f"{path.stem}: executing ...", flush=True)
-        learner, solution, seconds = build(path)
+        learner, solution, measured = build(path)
         write(solution, NOTEBOOKS / "solutions" / f"{path.stem}.ipynb")
         write(learner, NOTEBOOKS / f"{path.stem}.ipynb")
-        print(f"{path.stem}: {seconds:.0f} s, {len(solution.cells)} cells")
+        record(path.stem, measured)
+        print(
+            f"{path.stem}: {measured['run_seconds']} s, {measured['peak_mib']} MiB, {len(solution.cells)} cells"
+        )
     return 0
 
 
