@@ -70,7 +70,8 @@ slides: ## build the slides into dist/slides with Marp (needs Node.js)
 	if ! command -v npx >/dev/null 2>&1; then \
 	echo "Slides are made with Marp, an npm package: install Node.js 18 or newer, then run make slides again." >&2; \
 	exit 1; fi; \
-	mkdir -p dist/slides && npx --yes @marp-team/marp-cli@4 --no-stdin --allow-local-files $(ARGS) -I slides -o dist/slides
+	rm -rf dist/slides && mkdir -p dist && cp -R slides dist/slides && \
+	npx --yes @marp-team/marp-cli@4 --no-stdin --allow-local-files -I dist/slides -o dist/slides $(ARGS)
 
 constraints: ## resolve pyproject.toml anew into constraints.txt (needs uv)
 	@uv="$$VENV/bin/uv"; [ -x "$$uv" ] || uv=uv; \
