@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import random
 import subprocess
 import sys
 import tracemalloc
@@ -621,3 +622,17 @@ def test_auto_tokenizer_finds_the_three_classes(tmp_path):
     for tok in (KmerTokenizer(4, 2), NucleotideTokenizer(), _bpe()):
         tok.save_pretrained(tmp_path)
         assert type(AutoTokenizer.from_pretrained(tmp_path)) is type(tok)
+
+
+@pytest.mark.parametrize("size", [11, 64, 300, 512])
+def test_bpe_shrink_equals_training_a_smaller_vocabulary(size):
+    dna = "".join(random.Random(4).choices(["ATG", "GC", "TATA", "C", "GGA"], k=8000))
+    large = BPETokenizer.train([dna], 512)
+    small, trained = large.shrink(size), BPETokenizer.train([dna], size)
+    assert small.backend_tokenizer.to_str() == trained.backend_tokenizer.to_str()
+    assert small.get_vocab() == trained.get_vocab()
+    assert small.encode_array(dna[:999]).tolist() == trained.encode_array(dna[:999]).tolist()
+    assert len(large) == 512
+    for bad in (10, 513):
+        with pytest.raises(ValueError, match="at most 512"):
+            large.shrink(bad)
