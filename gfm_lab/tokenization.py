@@ -155,10 +155,10 @@ class _WordTokenizer(PythonTokenizer):
     def encode_array(self, seq: str | bytes | np.ndarray, add_special_tokens: bool = False) -> np.ndarray:
         """The ids of `seq` as an array: those of `tok(seq, add_special_tokens=False)["input_ids"]`, faster.
 
-        seq: str, bytes, or uint8 array of ASCII letters, (bases,). Returns (tokens,), int16 where the vocabulary
-        has at most 32,768 entries, else int32 (k = 8). Peak memory above the input: below 6 bytes per base. For DNA only:
-        "[MASK]" in the text is for `tok(...)`. Raises ValueError for a letter outside the alphabet, as
-        `on_unknown` says. Introduced in notebook 01.
+        seq: str, bytes, or uint8 array of ASCII letters, (bases,). Returns (tokens,), int16 where the vocabulary has at
+        most 32,768 entries, else int32 (k = 8). Peak memory above the input is below 6 bytes per base. For DNA only:
+        "[MASK]" in the text is for `tok(...)`. Raises ValueError for a letter outside the alphabet, as `on_unknown`
+        says. Introduced in notebook 01.
         """
         data = self._checked(seq)
         prefix, suffix = (self._prefix, self._suffix) if add_special_tokens else ([], [])
@@ -196,7 +196,7 @@ class _WordTokenizer(PythonTokenizer):
             digits = np.where(bad, np.uint8(0), digits)
         np.add(_numbers(digits, self.k, self.stride), self._first, out=out, dtype=out.dtype, casting="unsafe")
         if bad is not None:  # a word is unknown if any of its letters is
-            so_far = np.concatenate([[0], np.cumsum(bad)])
+            so_far = np.cumsum(np.concatenate([[False], bad]), dtype=np.int32)
             out[(so_far[self.k :] > so_far[: -self.k])[:: self.stride]] = self.unk_token_id
 
     def _checked(self, seq: str | bytes | np.ndarray) -> bytes:
