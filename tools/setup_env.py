@@ -274,8 +274,9 @@ def run_pip(venv: str, arguments: List[str]) -> None:
     log = os.path.join(venv, LOG)
     if os.path.exists(log):
         os.remove(log)
-    command = [venv_python(venv), "-I", "-m", "pip", "install", "--no-input", "--log", log, *arguments]
-    code = subprocess.call(command, cwd=ROOT, env=child_environment())
+    command = [venv_python(venv), "-I", "-m", "pip", "install", "--no-input", *arguments]
+    # A variable, not --log: the second pip that installs the build tools writes into the same log then.
+    code = subprocess.call(command, cwd=ROOT, env=dict(child_environment(), PIP_LOG=log))
     if code:
         text = ""
         if os.path.exists(log):
