@@ -204,15 +204,15 @@ def anatomy(highlight: int | None = None, choices: dict[int, str] | None = None)
                 color=ink,
                 weight=weight,
             )
-        flows_out = f"{FLOW[number]}" if number == len(SITES) else f"{FLOW[number]} \u2192"
+        flows_out = FLOW[number] if number == len(SITES) else f"{FLOW[number]} \u2192"
         axes.text(
             middle,
             0.4 - height - 0.02,
             flows_out,
             ha="center",
             va="center",
-            fontsize=10,
-            color=ink,
+            fontsize=11,
+            color=INK,
             style="italic",
         )
         if number < len(SITES):
