@@ -33,8 +33,8 @@ NOTE = (
 LOG = "gfm-lab-pip.log"
 LOCK = ".gfm-lab.lock"
 GB = 1e9
-# Measured on Linux x86-64 with Python 3.11: the environment takes 1.8 GB with the CPU build of PyTorch, pip's downloads
-# 0.4 GB. The CUDA build that pip takes by default on Linux adds 2.7 GB of downloads (installed: about 5 GB).
+# Measured on Linux x86-64 with Python 3.11: the environment takes 2.0 GB with the CPU build of PyTorch, pip's downloads
+# 0.4 GB. The CUDA build that pip takes by default on Linux adds 2.7 GB of downloads (installed: 5 GB, an estimate).
 NEED_GB = 3
 NEED_CUDA_GB = 10
 AGAIN = "run the same command again"
