@@ -76,13 +76,15 @@ def show(figure: Figure, alt: str) -> None:
 
     Args:
         figure: the figure to show.
-        alt: what a reader who cannot see the picture needs to know: axes, shape, the point.
+        alt: what a reader who cannot see the picture needs to know: axes, shape, the point. Line breaks and
+            runs of spaces count as one space, so a long text may be wrapped in the source.
 
     Raises:
         ValueError: `alt` is shorter than 20 characters; a figure without a description is not finished.
     """
     from IPython.display import Markdown, display
 
+    alt = " ".join(alt.split())
     if len(alt) < 20:
         raise ValueError(f"alt text {alt!r} is too short: say what the axes are and what the figure shows")
     buffer = io.BytesIO()

@@ -22,7 +22,7 @@ from build_notebooks import NOTEBOOKS, ROOT, is_exercise, read_source, sources
 
 BEGIN, END = "<!-- syllabus:begin (tools/build_readme.py) -->", "<!-- syllabus:end -->"
 FIGURE = ROOT / "slides" / "figures" / "anatomy.svg"
-WORDS_A_MINUTE, SECONDS_A_LINE, MINUTES_AN_EXERCISE = 180, 8, 7
+WORDS_A_MINUTE, SECONDS_A_LINE, MINUTES_AN_EXERCISE = 180, 5, 6
 
 # The plan of record: file name, question, real data.
 SYLLABUS = (
