@@ -11,6 +11,7 @@ Maintainers edit `notebooks/source/NN_topic.py` and nothing else. In it
   the answer is a value), so a stub has its solution's signature by construction, and the solution is folded away in a
   cell below;
 - a cell tagged `setup` holds what an exercise needs (imports, data): setup cells and stubs alone must run;
+- a cell tagged `figure` only draws: JupyterLab shows its picture and folds its code;
 - a cell tagged `nbval-ignore-output` prints what depends on the machine or on training; it asserts its claim itself.
 
 The solution notebook is executed. The learner's notebook takes the outputs of every cell it shares with it; those of
@@ -114,6 +115,8 @@ def assemble(source: NotebookNode, *, solved: bool) -> NotebookNode:
     for original in source.cells:
         cell = deepcopy(original)
         cell.metadata = NotebookNode({"tags": tags(original)} if tags(original) else {})
+        if "figure" in tags(original):  # drawing code is folded away in JupyterLab; a click opens it
+            cell.metadata["jupyter"] = {"source_hidden": True}
         if not is_exercise(cell):
             cells.append(cell)
             continue

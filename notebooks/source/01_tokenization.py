@@ -48,7 +48,7 @@ for package in ("gfm-lab", "transformers", "tokenizers", "numpy"):
 #
 # Here they are on the lecture's example, `ATGTGCGCT`.
 
-# %%
+# %% tags=["figure"]
 example = "ATGTGCGCT"
 panels = {
     "overlapping 3-mers (DNABERT)": [(i, i + 3) for i in range(7)],
@@ -225,33 +225,33 @@ print("nested: the 256-entry vocabulary is the start of the 4,096-entry one")
 #
 # Two reference lines keep us honest. The **baseline** is BPE applied to the same DNA with its bases shuffled. The **floor** is $2000/\log_2 V$ tokens per kb: what V equally used tokens need to spell random DNA.
 
-# %%
-rng = np.random.default_rng(0)
-records = []
-for name, sequence in test.items():
-    shuffled = "".join(rng.permutation(list(sequence)))
-    for k in range(1, 9):
-        per_kb = {
-            s: 1000 * KmerTokenizer(k, stride=s).encode_array(sequence).size / len(sequence)
-            for s in (1, k)
-        }
-        records.append((name, "k-mer, overlapping", 4**k, per_kb[1]))
-        records.append((name, "k-mer, non-overlapping", 4**k, per_kb[k]))
-    for size in sizes:
-        for kind, dna in (("BPE", sequence), ("BPE on shuffled DNA", shuffled)):
-            records.append(
-                (name, kind, size, 1000 * bpe[name, size].encode_array(dna).size / len(dna))
-            )
-lengths = pd.DataFrame(records, columns=["genome", "tokenizer", "vocabulary", "tokens per kb"])
-lengths.query("vocabulary == 4096").pivot(
-    index="tokenizer", columns="genome", values="tokens per kb"
-).round(1)
 
 # %%
+def per_kb(tokenizer, dna):
+    """Tokens per thousand bases."""
+    return 1000 * tokenizer.encode_array(dna).size / len(dna)
+
+
+records = []
+for name, dna in test.items():
+    shuffled = "".join(np.random.default_rng(0).permutation(list(dna)))
+    for k in range(1, 9):
+        records.append((name, "overlapping k-mers", 4**k, per_kb(KmerTokenizer(k), dna)))
+        records.append((name, "non-overlapping k-mers", 4**k, per_kb(KmerTokenizer(k, k), dna)))
+    for size in sizes:
+        records.append((name, "BPE", size, per_kb(bpe[name, size], dna)))
+        records.append((name, "BPE on shuffled DNA", size, per_kb(bpe[name, size], shuffled)))
+
+# %%
+lengths = pd.DataFrame(records, columns=["genome", "tokenizer", "vocabulary", "tokens per kb"])
+same_size = lengths.query("vocabulary == 4096")
+same_size.pivot(index="tokenizer", columns="genome", values="tokens per kb").round(1)
+
+# %% tags=["figure"]
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True)
 styles = {
-    "k-mer, overlapping": "s-",
-    "k-mer, non-overlapping": "o-",
+    "overlapping k-mers": "s-",
+    "non-overlapping k-mers": "o-",
     "BPE": "D-",
     "BPE on shuffled DNA": "D:",
 }
@@ -292,18 +292,17 @@ def unigram_bits(tokenizer, train_dna, test_dna, size=9_600):
     return np.array([bits[tokenizer.encode_array(window)].sum() / size for window in windows])
 
 
+# %%
 models = {
-    f"non-overlapping {k}-mers": dict.fromkeys(test, KmerTokenizer(k, stride=k))
-    for k in (1, 3, 6, 8)
+    f"non-overlapping {k}-mers": dict.fromkeys(test, KmerTokenizer(k, k)) for k in (1, 3, 6, 8)
 }
 models["BPE 4,096"] = {name: bpe[name, 4096] for name in test}
 table = pd.DataFrame(index=models, columns=list(test))
 for label, tokenizer in models.items():
     for name in test:
         scores = unigram_bits(tokenizer[name], train[name], test[name])
-        table.loc[label, name] = (
-            f"{scores.mean():.3f} ± {1.96 * scores.std() / len(scores) ** 0.5:.3f}"
-        )
+        half = 1.96 * scores.std(ddof=1) / len(scores) ** 0.5
+        table.loc[label, name] = f"{scores.mean():.3f} ± {half:.3f}"
 table
 
 # %% [markdown]
@@ -338,27 +337,26 @@ table.mul(100).round(1).astype(str).add(" %")
 
 
 # %%
-def enrichment(sequence, k=6):
+def enrichment(dna, k=6):
     """Observed over expected counts of all k-mers; the expectation uses base frequencies alone."""
     tokenizer = KmerTokenizer(k)
     first = tokenizer.convert_tokens_to_ids("A" * k)
-    counts = np.bincount(tokenizer.encode_array(sequence), minlength=len(tokenizer))[
-        first : first + 4**k
-    ]
-    base = np.array([sequence.count(b) for b in "ACGT"]) / len(sequence)
+    observed = np.bincount(tokenizer.encode_array(dna), minlength=len(tokenizer))[first:][: 4**k]
+    base = np.array([dna.count(letter) for letter in "ACGT"]) / len(dna)
     expected = base
     for _ in range(k - 1):
         expected = np.outer(expected, base).ravel()
-    words = [tokenizer.convert_ids_to_tokens(first + i) for i in range(4**k)]
-    return pd.Series(counts / (expected * counts.sum()), index=words).sort_values()
+    words = tokenizer.convert_ids_to_tokens(range(first, first + 4**k))
+    return pd.Series(observed / (expected * observed.sum()), index=words).sort_values()
 
 
-ratios = {name: enrichment(sequence) for name, sequence in train.items()}
-show = {
-    name: [f"{w} {r:.2f}" for w, r in [*s.tail(6)[::-1].items(), *s.head(6).items()]]
-    for name, s in ratios.items()
-}
-pd.DataFrame(show, index=["most frequent"] * 6 + ["rarest"] * 6)
+# %%
+ratios = {name: enrichment(dna) for name, dna in train.items()}
+columns = {}
+for name, ratio in ratios.items():
+    extremes = pd.concat([ratio.tail(6)[::-1], ratio.head(6)])
+    columns[name] = [f"{word} {value:.2f}" for word, value in extremes.items()]
+pd.DataFrame(columns, index=["most frequent"] * 6 + ["rarest"] * 6)
 
 # %% [markdown]
 # These are known friends and foes. *E. coli* avoids `CTAG`, and its favourite `CTGGCG` joins two codons it uses a lot, CTG and GCG. The human region is rich in runs of A and T and in pieces of Alu repeats; its rarest words hold `CG` twice, because a methylated C next to G mutates to T. Let us count rather than trust.
@@ -388,9 +386,7 @@ for name in train:
     tokenizer = bpe[name, 4096]
     counts = np.bincount(tokenizer.encode_array(train[name]), minlength=len(tokenizer))
     longest = sorted(tokenizer.get_vocab(), key=lambda token: (-len(token), token))[:5]
-    print(
-        f"{name}: longest tokens, times used, and times found on either strand of the training region"
-    )
+    print(f"{name}: longest tokens, times used, times found on either strand")
     for token in longest:
         found = train[name].count(token) + train[name].count(reverse_complement(token))
         print(f"  {token:32s} {counts[tokenizer.convert_tokens_to_ids(token)]:3d} {found:4d}")
@@ -474,34 +470,43 @@ tokenizers = {
     "BPE 4,096": bpe["E. coli", 4096],
 }
 
-# %%
-rng = np.random.default_rng(1)
-dna, changes = test["E. coli"], []
-for start in rng.integers(0, len(dna) - 1200, size=200):
-    window = dna[start : start + 1200]
-    new = rng.choice([b for b in "ACGT" if b != window[600]])
-    edited = {
-        "substitution": window[:600] + new + window[601:],
-        "insertion": window[:600] + new + window[600:],
-    }
-    for name, tokenizer in tokenizers.items():
-        before = tokenizer.encode_array(window).tolist()
-        changes += [
-            (name, kind, touched(before, tokenizer.encode_array(s).tolist()))
-            for kind, s in edited.items()
-        ]
-changes = pd.DataFrame(changes, columns=["tokenizer", "change", "tokens"])
-summary = (
-    changes.groupby(["tokenizer", "change"], sort=False).tokens.agg(["mean", "max"]).unstack()
-)
-summary.columns = [
-    f"{change}, {'mean' if what == 'mean' else 'largest'}" for what, change in summary.columns
-]
-summary.loc[list(tokenizers)].round(1)
 
 # %%
+def one_base_changed(tokenizer, dna, kind, count=200, length=1200):
+    """Tokens changed in each of `count` windows when the middle base is replaced, or one inserted."""
+    rng, middle, changed = np.random.default_rng(1), length // 2, []
+    for start in rng.integers(0, len(dna) - length, size=count):
+        window = dna[start : start + length]
+        new = rng.choice([base for base in "ACGT" if base != window[middle]])
+        rest = window[middle + 1 :] if kind == "substitution" else window[middle:]
+        before = tokenizer.encode_array(window).tolist()
+        changed.append(
+            touched(before, tokenizer.encode_array(window[:middle] + new + rest).tolist())
+        )
+    return np.array(changed)
+
+
+# %%
+kinds = ("substitution", "insertion")
+changes = {
+    n: {kind: one_base_changed(t, test["E. coli"], kind) for kind in kinds}
+    for n, t in tokenizers.items()
+}
+pd.DataFrame(
+    {
+        f"{kind}, {what}": {
+            name: getattr(by_kind[kind], what)() for name, by_kind in changes.items()
+        }
+        for kind in kinds
+        for what in ("mean", "min", "max")
+    }
+).round(1)
+
+# %% tags=["figure"]
 figure, axis = plt.subplots(figsize=(9, 3.6))
-means = summary.loc[list(tokenizers), ["substitution, mean", "insertion, mean"]]
+means = pd.DataFrame(
+    {kind: {name: c[kind].mean() for name, c in changes.items()} for kind in kinds}
+)
 means.plot.barh(ax=axis, color=plots.PALETTE[:2], width=0.75)
 for bars in axis.containers:
     axis.bar_label(bars, fmt="%.1f", padding=3, fontsize=10)
@@ -562,7 +567,7 @@ for label, stride in (("overlapping", 1), ("non-overlapping", 6)):
     hidden = hidden_bases(masked, 6, stride)
     print(f"{label:16s} 6-mers: {hidden / masked.sum():.4f} of 6 bases hidden per masked token")
 
-# %%
+# %% tags=["figure"]
 figure, axis = plt.subplots(figsize=(8, 3.8))
 runs = np.arange(1, 13)
 for k, color in zip((3, 4, 5, 6), plots.PALETTE):
@@ -682,23 +687,27 @@ for dna in ("ATGTGCGCT", "ATGTGCNNATGTGCG"):
 # %% tags=["nbval-ignore-output"]
 import time
 
-speed = {}
-for label, tokenizer in (
-    ("single nucleotides", NucleotideTokenizer()),
-    ("overlapping 6-mers", KmerTokenizer(6)),
-):
+
+def megabases_per_second(encode, dna):
     started = time.perf_counter()
-    tokenizer.encode_array(ecoli.sequence)
-    speed[label] = len(ecoli.sequence) / 1e6 / (time.perf_counter() - started)
-started = time.perf_counter()
+    encode(dna)
+    return len(dna) / 1e6 / (time.perf_counter() - started)
+
+
 ids_of = {word: i for i, word in enumerate(ratios["E. coli"].index)}
-plain = [ids_of[word] for word in kmers(test["E. coli"], 6)]
-speed["Python strings and a dictionary"] = (
-    len(test["E. coli"]) / 1e6 / (time.perf_counter() - started)
+speed = {
+    "single nucleotides": megabases_per_second(
+        NucleotideTokenizer().encode_array, ecoli.sequence
+    ),
+    "overlapping 6-mers": megabases_per_second(KmerTokenizer(6).encode_array, ecoli.sequence),
+    "strings and a dictionary": megabases_per_second(
+        lambda dna: [ids_of[word] for word in kmers(dna, 6)], test["E. coli"]
+    ),
+}
+print(
+    "\n".join(f"{label:25s}{value:6.0f} million bases a second" for label, value in speed.items())
 )
-for label, megabases in speed.items():
-    print(f"{label:32s}{megabases:8.0f} million bases a second")
-assert speed["overlapping 6-mers"] > 5 * speed["Python strings and a dictionary"]
+assert speed["overlapping 6-mers"] > 5 * speed["strings and a dictionary"]
 
 # %% [markdown]
 # ## Exercise 6 · spot the slips
