@@ -31,7 +31,7 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig
 from transformers import PreTrainedTokenizer as PythonTokenizer
 from transformers import PreTrainedTokenizerFast as RustTokenizer
 
-__all__ = ["BPETokenizer", "KmerTokenizer", "NucleotideTokenizer", "kmers"]
+__all__ = ["BPETokenizer", "KmerTokenizer", "NucleotideTokenizer", "kmers", "merge_pair"]
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4: DNABERT's, and the course's own
 HYENA_SPECIALS = ("[CLS]", "[SEP]", "[BOS]", "[MASK]", "[PAD]", "[RESERVED]", "[UNK]")  # ids 0..6
@@ -55,6 +55,24 @@ def kmers(seq: str, k: int, stride: int = 1) -> list[str]:
     Bases left over at the end, or a sequence shorter than k, give no word. Introduced in notebook 01.
     """
     return [seq[i : i + k] for i in range(0, len(seq) - k + 1, stride)]
+
+
+def merge_pair(tokens: Sequence[str], pair: tuple[str, str]) -> list[str]:
+    """One step of byte-pair encoding: every occurrence of `pair`, from left to right, becomes one token.
+
+    >>> merge_pair(["A", "T", "A", "T", "G"], ("A", "T"))
+    ['AT', 'AT', 'G']
+
+    BPE trains by repeating this with the most frequent pair (Sennrich et al. 2016, doi:10.18653/v1/P16-1162).
+    Introduced in notebook 01.
+    """
+    merged: list[str] = []
+    i = 0
+    while i < len(tokens):
+        together = tuple(tokens[i : i + 2]) == tuple(pair)
+        merged.append(tokens[i] + tokens[i + 1] if together else tokens[i])
+        i += 2 if together else 1
+    return merged
 
 
 class _WordTokenizer(PythonTokenizer):

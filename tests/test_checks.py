@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from gfm_lab import checks
+from gfm_lab.tokenization import merge_pair
 
 
 @pytest.fixture
@@ -98,13 +99,13 @@ def merge_greedy_overlap(tokens):
 
 def merge_in_place(tokens):
     pair = Counter(pairwise(tokens)).most_common(1)[0][0]
-    tokens[:] = checks.merge_reference(tokens, pair)
+    tokens[:] = merge_pair(tokens, pair)
     return pair, tokens
 
 
 def merge_rarest(tokens):
     pair = Counter(pairwise(tokens)).most_common()[-1][0]
-    return pair, checks.merge_reference(tokens, pair)
+    return pair, merge_pair(tokens, pair)
 
 
 def merge_first_only(tokens):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -636,3 +636,11 @@ def test_bpe_shrink_equals_training_a_smaller_vocabulary(size):
     for bad in (10, 513):
         with pytest.raises(ValueError, match="at most 512"):
             large.shrink(bad)
+
+
+@given(st.lists(st.sampled_from(["A", "C", "AC", "G"]), max_size=30))
+def test_merge_pair_keeps_the_bases_and_leaves_no_pair_behind(tokens):
+    merged = tokenization.merge_pair(tokens, ("A", "C"))
+    assert "".join(merged) == "".join(tokens)
+    assert all(pair != ("A", "C") for pair in pairwise(merged))
+    assert len(tokens) - len(merged) == sum(pair == ("A", "C") for pair in pairwise(tokens))

@@ -1,132 +1,19 @@
-"""Exercise checks: property tests that accept every correct solution and give a hint on a wrong one.
-
-    from gfm_lab import checks
-    check = checks.start("01_tokenization")
-    check.kmers(my_kmers)
-
-A check never raises, so "Run All" goes through an unsolved notebook. It prints one line that begins with
-
-    [ok]                 the answer holds; what was tested stands behind it
-    [hint]               not yet: what was tried, what came back, what to look at
-    [not attempted yet]  the stub still says `...`
-
-and a progress line for the notebook. `check.results` maps each exercise to one of those three words.
-"""
+"""The exercises of notebook 01, tokenization."""
 
 from __future__ import annotations
 
-import dis
 import random
 from collections import Counter
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-OK, HINT, TODO = "ok", "hint", "not attempted yet"
+from gfm_lab.checks import Hint, exercise, need, random_dna
+from gfm_lab.tokenization import merge_pair
+
+exercise_01 = exercise("01_tokenization")
 
 
-class Hint(Exception):
-    """Raised inside a check when an answer is wrong; its text is what the learner reads."""
-
-
-class NotAttempted(Exception):
-    """Raised inside a check when the answer is still the stub."""
-
-
-_EXERCISES: dict[str, dict[str, Callable[[Any], str]]] = {}
-
-
-def exercise(notebook: str) -> Callable[[Callable[[Any], str]], Callable[[Any], str]]:
-    """Register a check under its function's name, as an exercise of `notebook`, in the order of definition."""
-
-    def register(check: Callable[[Any], str]) -> Callable[[Any], str]:
-        _EXERCISES.setdefault(notebook, {})[check.__name__] = check
-        return check
-
-    return register
-
-
-class Checks:
-    """The checks of one notebook, one method an exercise: `check.kmers(my_kmers)`. Made by `start`."""
-
-    def __init__(self, notebook: str) -> None:
-        self.notebook = notebook
-        self.results: dict[str, str] = dict.fromkeys(_EXERCISES[notebook], TODO)
-
-    def __getattr__(self, name: str) -> Callable[[Any], None]:
-        exercises = _EXERCISES[self.__dict__["notebook"]] if "notebook" in self.__dict__ else {}
-        if name not in exercises:
-            raise AttributeError(f"no exercise {name!r} in this notebook; there are: {', '.join(exercises)}")
-        return lambda answer: self._run(name, answer)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self.results]
-
-    def _run(self, name: str, answer: Any) -> None:
-        try:
-            if is_stub(answer):
-                raise NotAttempted
-            status, text = OK, _EXERCISES[self.notebook][name](answer)
-        except NotAttempted:
-            status, text = TODO, "replace the three dots by your answer, then run the cell again"
-        except Hint as hint:
-            status, text = HINT, str(hint)
-        except (
-            Exception
-        ) as error:  # the learner's own code failed: that is a hint too, never a crash of the notebook
-            status, text = HINT, f"your code raised {type(error).__name__}: {error}"
-        self.results[name] = status
-        done = sum(result == OK for result in self.results.values())
-        marks = "".join({OK: "■", HINT: "▨", TODO: "□"}[result] for result in self.results.values())
-        print(f"[{status}] {name}: {text}")
-        print(f"{self.notebook}  {marks}  {done} of {len(self.results)}")
-
-
-def start(notebook: str) -> Checks:
-    """The checks of one notebook, all still open.
-
-    Args:
-        notebook: its file name without the ending, such as "01_tokenization".
-
-    Raises:
-        ValueError: no exercises are known under that name.
-    """
-    if notebook not in _EXERCISES:
-        raise ValueError(f"no exercises for {notebook!r}; known notebooks: {', '.join(_EXERCISES)}")
-    return Checks(notebook)
-
-
-def is_stub(answer: Any) -> bool:
-    """True for `...` and for a function whose body does nothing (`...`, `pass` or a docstring alone)."""
-    if answer is Ellipsis:
-        return True
-    code = getattr(answer, "__code__", None)
-    if code is None:
-        return False
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in ("RESUME", "NOP")]
-    does_nothing = all(i.opname in ("LOAD_CONST", "RETURN_VALUE", "RETURN_CONST") for i in instructions)
-    constants = [i.argval for i in instructions if i.opname in ("LOAD_CONST", "RETURN_CONST")]
-    return does_nothing and all(value is None or value is Ellipsis for value in constants)
-
-
-def _random_dna(rng: random.Random, length: int) -> str:
-    return "".join(rng.choices("ACGT", k=length))
-
-
-def _need(value: Any, kind: type | tuple[type, ...], what: str) -> None:
-    if value is None:
-        raise Hint("your function returned None; is a `return` missing?")
-    if not isinstance(value, kind):
-        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        raise Hint(f"{what} should be a {names}, not a {type(value).__name__}")
-
-
-# --- notebook 01: tokenization --------------------------------------------------------------------------------------
-
-_01 = exercise("01_tokenization")
-
-
-@_01
+@exercise_01
 def prediction(answer: Any) -> str:
     """The number of overlapping 6-mers and of non-overlapping 6-mers that one substituted base changes."""
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
@@ -149,18 +36,18 @@ def prediction(answer: Any) -> str:
     return "six and one; the experiment below shows what an inserted base does, which is another story"
 
 
-@_01
+@exercise_01
 def kmers(answer: Any) -> str:
     """`answer(sequence, k, stride) -> list[str]`: all complete k-mers, from left to right, no tail."""
     rng = random.Random(1)
     cases = [("ATGTGCGCT", 3, 1), ("ATGTGCGCT", 3, 3), ("ATGTGCGCT", 4, 2), ("ATG", 3, 1), ("AT", 3, 1)]
     cases += [
-        (_random_dna(rng, rng.randint(0, 60)), k, rng.randint(1, k)) for k in range(1, 9) for _ in range(6)
+        (random_dna(rng, rng.randint(0, 60)), k, rng.randint(1, k)) for k in range(1, 9) for _ in range(6)
     ]
     for sequence, k, stride in cases:
         got = answer(sequence, k, stride)
         call = f"my_kmers({sequence!r}, {k}, {stride})"
-        _need(got, (list, tuple), "the result")
+        need(got, (list, tuple), "the result")
         expected = [sequence[i : i + k] for i in range(0, len(sequence) - k + 1, stride)]
         if list(got) == expected:
             continue
@@ -179,10 +66,10 @@ def kmers(answer: Any) -> str:
     return f"{len(cases)} sequences, k = 1 to 8, every stride: right, down to sequences shorter than k"
 
 
-@_01
+@exercise_01
 def slips(answer: Any) -> str:
     """The set of letters of the statements of the lecture that are slips."""
-    _need(answer, (set, frozenset, list, tuple, str), "the answer")
+    need(answer, (set, frozenset, list, tuple, str), "the answer")
     given, right = {str(a).strip().upper() for a in answer}, {"A", "B", "D"}
     reasons = {
         "A": "a vocabulary of 4^3 beside 6-letter substrings: how many different substrings of 6 letters are there?",
@@ -206,7 +93,7 @@ def slips(answer: Any) -> str:
     return "three slips found, and three sound statements left in peace"
 
 
-@_01
+@exercise_01
 def changed_tokens(answer: Any) -> str:
     """`answer(tokens_before, tokens_after) -> int`: how many positions hold a different token."""
     rng = random.Random(2)
@@ -236,26 +123,12 @@ def changed_tokens(answer: Any) -> str:
     return "40 random pairs of token lists, and lists of unequal length"
 
 
-def merge_reference(tokens: list[str], pair: tuple[str, str]) -> list[str]:
-    """One BPE merge by hand: every occurrence of `pair`, from left to right, becomes one token."""
-    merged: list[str] = []
-    i = 0
-    while i < len(tokens):
-        if tuple(tokens[i : i + 2]) == tuple(pair):
-            merged.append(tokens[i] + tokens[i + 1])
-            i += 2
-        else:
-            merged.append(tokens[i])
-            i += 1
-    return merged
-
-
-@_01
+@exercise_01
 def merge_step(answer: Any) -> str:
     """`answer(tokens) -> (pair, merged)`: one BPE step; any pair of the highest count is right."""
     rng = random.Random(3)
     cases = [list("ATATATCG"), list("AAAAA"), ["AT", "AT", "C", "AT", "AT"], list("ACGTTGCAAC")]
-    cases += [list(_random_dna(rng, rng.randint(8, 40))) for _ in range(40)]
+    cases += [list(random_dna(rng, rng.randint(8, 40))) for _ in range(40)]
     for tokens in cases:
         kept = list(tokens)
         got = answer(tokens)
@@ -280,15 +153,15 @@ def merge_step(answer: Any) -> str:
             raise Hint(
                 f"after merging {pair} in {shown} the bases read differently: no base may be lost or doubled"
             )
-        if list(merged) != merge_reference(kept, pair):
+        if list(merged) != merge_pair(kept, pair):
             raise Hint(f"merging {pair} in {shown}: merge every occurrence from left to right, none twice")
     return f"{len(cases)} token lists, runs such as A A A A A included; ties may be broken either way"
 
 
-@_01
+@exercise_01
 def interpretation(answer: Any) -> str:
     """A written answer: the check only makes sure that there is one, then shows what a good one says."""
-    _need(answer, str, "the answer")
+    need(answer, str, "the answer")
     words = len(answer.split())
     if words < 25:
         raise Hint(

@@ -1,0 +1,122 @@
+"""Exercise checks: property tests that accept every correct solution and give a hint on a wrong one.
+
+    from gfm_lab import checks
+    check = checks.start("01_tokenization")
+    check.kmers(my_kmers)
+
+The exercises of notebook NN stand in `notebook_NN.py` beside this file. A check never raises, so "Run All" goes
+through an unsolved notebook. It prints one line that begins with
+
+    [ok]                 the answer holds; what was tested stands behind it
+    [hint]               not yet: what was tried, what came back, what to look at
+    [not attempted yet]  the stub still says `...`
+
+and a progress line for the notebook. `check.results` maps each exercise to one of those three words.
+"""
+
+from __future__ import annotations
+
+import dis
+import importlib
+import pkgutil
+import random
+from collections.abc import Callable
+from typing import Any
+
+OK, HINT, TODO = "ok", "hint", "not attempted yet"
+
+
+class Hint(Exception):
+    """Raised inside a check when an answer is wrong; its text is what the learner reads."""
+
+
+class NotAttempted(Exception):
+    """Raised inside a check when the answer is still the stub."""
+
+
+_EXERCISES: dict[str, dict[str, Callable[[Any], str]]] = {}
+
+
+def exercise(notebook: str) -> Callable[[Callable[[Any], str]], Callable[[Any], str]]:
+    """Register a check under its function's name, as an exercise of `notebook`, in the order of definition."""
+
+    def register(check: Callable[[Any], str]) -> Callable[[Any], str]:
+        _EXERCISES.setdefault(notebook, {})[check.__name__] = check
+        return check
+
+    return register
+
+
+class Checks:
+    """The checks of one notebook, one method an exercise: `check.kmers(my_kmers)`. Made by `start`."""
+
+    def __init__(self, notebook: str) -> None:
+        self.notebook = notebook
+        self.results: dict[str, str] = dict.fromkeys(_EXERCISES[notebook], TODO)
+
+    def __getattr__(self, name: str) -> Callable[[Any], None]:
+        exercises = _EXERCISES[self.__dict__["notebook"]] if "notebook" in self.__dict__ else {}
+        if name not in exercises:
+            raise AttributeError(f"no exercise {name!r} in this notebook; there are: {', '.join(exercises)}")
+        return lambda answer: self._run(name, answer)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.results]
+
+    def _run(self, name: str, answer: Any) -> None:
+        try:
+            if is_stub(answer):
+                raise NotAttempted
+            status, text = OK, _EXERCISES[self.notebook][name](answer)
+        except NotAttempted:
+            status, text = TODO, "replace the three dots by your answer, then run the cell again"
+        except Hint as hint:
+            status, text = HINT, str(hint)
+        except Exception as error:  # the learner's own code failed: a hint too, never a crash of the notebook
+            status, text = HINT, f"your code raised {type(error).__name__}: {error}"
+        self.results[name] = status
+        done = sum(result == OK for result in self.results.values())
+        marks = "".join({OK: "■", HINT: "▨", TODO: "□"}[result] for result in self.results.values())
+        print(f"[{status}] {name}: {text}")
+        print(f"{self.notebook}  {marks}  {done} of {len(self.results)}")
+
+
+def start(notebook: str) -> Checks:
+    """The checks of one notebook, all still open.
+
+    Args:
+        notebook: its file name without the ending, such as "01_tokenization".
+
+    Raises:
+        ValueError: no exercises are known under that name.
+    """
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    if notebook not in _EXERCISES:
+        raise ValueError(f"no exercises for {notebook!r}; known notebooks: {', '.join(sorted(_EXERCISES))}")
+    return Checks(notebook)
+
+
+def is_stub(answer: Any) -> bool:
+    """True for `...` and for a function whose body does nothing (`...`, `pass` or a docstring alone)."""
+    if answer is Ellipsis:
+        return True
+    code = getattr(answer, "__code__", None)
+    if code is None:
+        return False
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in ("RESUME", "NOP")]
+    does_nothing = all(i.opname in ("LOAD_CONST", "RETURN_VALUE", "RETURN_CONST") for i in instructions)
+    constants = [i.argval for i in instructions if i.opname in ("LOAD_CONST", "RETURN_CONST")]
+    return does_nothing and all(value is None or value is Ellipsis for value in constants)
+
+
+def random_dna(rng: random.Random, length: int) -> str:
+    return "".join(rng.choices("ACGT", k=length))
+
+
+def need(value: Any, kind: type | tuple[type, ...], what: str) -> None:
+    if value is None:
+        raise Hint("your function returned None; is a `return` missing?")
+    if not isinstance(value, kind):
+        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise Hint(f"{what} should be a {names}, not a {type(value).__name__}")
