@@ -206,7 +206,7 @@ def place(work: Path, data: Path, manifest: dict[str, Any]) -> None:
 def write(path: Path, text: str) -> None:
     """Write under a temporary name, then rename: no half-written file."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_bytes(text.encode("utf-8"))  # bytes: the same line ends on every system
     part.replace(path)
 
 

@@ -119,7 +119,7 @@ def cut_splice(sources: Sources) -> Built:
 
     positives = splice_positives(genes, chromosome)
     annotated = set(positives[["site", "position", "strand"]].itertuples(index=False, name=None))
-    positives = positives[[is_plain(s) for s in positives["sequence"]]].reset_index(drop=True)
+    positives = drop_repeats(positives[[is_plain(s) for s in positives["sequence"]]]).reset_index(drop=True)
     positives["split"] = positives["gene"].map(split_of)
 
     rng = np.random.default_rng(20)
@@ -356,7 +356,10 @@ def cut_fly(sources: Sources) -> Built:
         number = clusters(part["start"].to_numpy(), part["stop"].to_numpy())
         locus[rows] = [f"{chrom}:{n}" for n in number]
     parts = []
-    for label, kind, at, cut in ((1, "promoter", "pos_start", slice(-FLY_SIZE, None)), (0, "upstream", "neg_start", slice(FLY_SIZE))):  # fmt: skip
+    for label, kind, at, cut in (
+        (1, "promoter", "pos_start", slice(-FLY_SIZE, None)),
+        (0, "upstream", "neg_start", slice(FLY_SIZE)),
+    ):
         part = records[["transcript", "records", "chrom", "strand"]].assign(
             pair=np.arange(len(records)),
             kind=kind,

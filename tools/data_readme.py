@@ -90,7 +90,12 @@ def _baselines(baselines: dict[str, Any] | None) -> str:
         return title + "Not computed yet: run `python tools/data_baselines.py`.\n"
     rows = []
     for b in baselines["baselines"]:
-        expected = "-" if b["expected"] is None else f"{b['expected']:g} ± {b['tolerance']:g}"
+        if b["expected"] is None:
+            expected = "-"
+        elif b["bound"] == "at most":
+            expected = f"at most {b['expected']:g}"
+        else:
+            expected = f"{b['expected']:g} ± {b['tolerance']:g}"
         sizes = f"{b['train']:,} / {b['test']:,}" if b["train"] else f"{b['test']:,}"
         rows.append(
             [f"`{b['table']}`", b["what"], b["measure"], f"{b['value']:.3f}", expected, sizes, b["note"]]

@@ -342,26 +342,28 @@ class Sources:
             raise SourceError(f"{archive.name} is a Debian package and this machine has no dpkg-deb")
         # The package's files as a tar stream: read one member, unpack nothing to disk.
         command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as members:
-                for member in members:
-                    if member.name.removeprefix("./") == path and member.isfile():
-                        data = members.extractfile(member).read()
-                        process.kill()  # the rest of the stream is not needed
-                        return data
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE) as process,
+            tarfile.open(fileobj=process.stdout, mode="r|") as members,
+        ):
+            for member in members:
+                if member.name.removeprefix("./") == path and member.isfile():
+                    data = members.extractfile(member).read()
+                    process.kill()  # the rest of the stream is not needed
+                    return data
         raise SourceError(f"{archive.name} holds no {path}")
 
     def text(self, key: str) -> str:
-        """The decompressed text of raw file `key`."""
+        """The decompressed text of raw file `key`, with Unix line ends."""
         data = self.raw(key)
         if RAW[key].path.endswith(".gz"):
             data = gzip.decompress(data)
         elif RAW[key].path.endswith(".xz"):
             data = lzma.decompress(data)
-        return data.decode("ascii" if key != "ecoli-gb" else "utf-8")
+        return data.decode("utf-8").replace("\r\n", "\n")  # the GenBank file has Windows line ends
 
     def fasta(self, key: str) -> Iterator[tuple[str, str]]:
         """Records (header, sequence as written, case kept) of raw FASTA file `key`."""
         for block in self.text(key).split(">")[1:]:
             header, _, body = block.partition("\n")
-            yield header.strip(), body.replace("\n", "").replace("\r", "")
+            yield header.strip(), body.replace("\n", "")
