@@ -258,7 +258,8 @@ def test_equals_esm(token_dropout, positions):
 
     config = EsmConfig(
         vocab_size=20, hidden_size=12, max_position_embeddings=18, pad_token_id=1, mask_token_id=4,
-        num_attention_heads=2, token_dropout=token_dropout, position_embedding_type="absolute" if positions == "learned" else "rotary",
+        num_attention_heads=2, token_dropout=token_dropout,
+        position_embedding_type="absolute" if positions == "learned" else "rotary",
     )  # fmt: skip
     theirs = EsmEmbeddings(config).eval()
     ours = Embedding(
