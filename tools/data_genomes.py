@@ -257,7 +257,7 @@ SPECIES = [
     ("Helicobacter pylori", "hpylori", "NC_017366.1"),
     ("Staphylococcus aureus", "saureus", "CP024649.1"),
     ("Bacteroides thetaiotaomicron", "btheta", "NZ_JAGURL010000000 (contigs)"),
-    ("Plasmodium falciparum", "plasmodium", "3D7 chromosomes MAL1-MAL14, as named in the source"),
+    ("Plasmodium falciparum", "plasmodium", "chromosomes MAL1-MAL14, as named in the source"),
     ("Arabidopsis thaliana", "arabidopsis-fasta", "NC_003070.9"),
     ("Caenorhabditis elegans", "worm", "UCSC ce2 chrX"),
     ("Drosophila melanogaster", "fly", "UCSC dm3, 2 kb upstream of annotated starts"),

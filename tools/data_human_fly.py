@@ -393,10 +393,10 @@ def cut_fly(sources: Sources) -> Built:
             "label": "label",
             "variants": {
                 "cleaned=True (default)": "rows with clean = 1",
-                "cleaned=False": "all rows of train and test: the raw negatives, for the lesson on cleaning",
+                "cleaned=False": "all rows, with the raw negatives: for seeing what cleaning changes",
             },
             "columns": {
-                "transcript": "RefSeq transcript; the first by name where several share the record",
+                "transcript": "RefSeq transcript; the first in the source where several share the record",
                 "records": "records of the source with this very sequence (17,286 of 26,454 are distinct)",
                 "pair": "number of the start; its positive and its negative share it",
                 "kind": "promoter or upstream",

