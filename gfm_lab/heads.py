@@ -10,6 +10,8 @@ The last three need one vector for a whole sequence: `Pool` makes it. All of poo
 must never count: a row gives the same vector alone and padded in a batch, on either side. A row of padding alone, or of
 length 0, gives zeros.
 
+Each has its loss: `token_loss` for the first, `sequence_loss` for scores of whole sequences.
+
 Shapes: B sequences, L tokens, D the model's width, V tokens in the vocabulary. This file needs torch alone.
 Introduced in notebook 08.
 """
@@ -17,9 +19,19 @@ Introduced in notebook 08.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["POOLINGS", "ClassificationHead", "EmbeddingHead", "LMHead", "Pool", "RegressionHead"]
+__all__ = [
+    "POOLINGS",
+    "ClassificationHead",
+    "EmbeddingHead",
+    "LMHead",
+    "Pool",
+    "RegressionHead",
+    "sequence_loss",
+    "token_loss",
+]
 
 POOLINGS = ("first", "last", "mean", "max", "attention")
 TRANSFORMS = ("none", "bert")
@@ -142,4 +154,60 @@ class EmbeddingHead(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         pooled = self.pool(x, mask)
-        return nn.functional.normalize(pooled, dim=-1) if self.normalize else pooled
+        return F.normalize(pooled, dim=-1) if self.normalize else pooled
+
+
+def token_loss(logits: Tensor, labels: Tensor, number: Tensor | int | None = None) -> Tensor:
+    """Mean cross-entropy in nats of logits (B, L, V) and labels (B, L) over the labels that are not -100; 0 if none is.
+
+    Args: `number` replaces the count of labels, when several batches add up to one step of training.
+    Raises ValueError for labels of another shape, or outside 0 to V - 1. Introduced in notebook 09.
+    """
+    classes = logits.shape[-1]
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}, the logits need {tuple(logits.shape[:-1])}"
+        )
+    wrong = (labels != -100) & ((labels < 0) | (labels >= classes))
+    if bool(wrong.any()):
+        at = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"label {labels[tuple(at)].item()} at {at} is outside 0 to {classes - 1}: give one of the {classes} "
+            f"classes, or -100 where nothing is to be predicted"
+        )
+    total = F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten().long(), reduction="sum")
+    return total / ((labels != -100).sum().clamp(min=1) if number is None else number)
+
+
+def sequence_loss(logits: Tensor, labels: Tensor, problem: str | None = None) -> Tensor:
+    """Loss of one row of scores a sequence: logits (B, C). `problem` has transformers' names for the three kinds:
+
+    regression                  numbers (B, C), or (B,) if C = 1   mean squared error; the default if C = 1
+    single_label_classification one class of C, whole numbers (B,) cross-entropy; the default for whole numbers
+    multi_label_classification  any of C classes, 0 or 1 (B, C)    binary cross-entropy; the default for others
+
+    Raises ValueError for an unknown problem and for labels of a wrong shape or out of range. Introduced in notebook 08.
+    """
+    rows, classes = logits.shape
+    if problem is None:
+        several = "multi_label" if labels.dtype.is_floating_point else "single_label"
+        problem = "regression" if classes == 1 else f"{several}_classification"
+    shape = (rows,) if problem == "single_label_classification" else (rows, classes)
+    if labels.numel() != rows * (1 if len(shape) == 1 else classes):
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}: {problem} with {classes} scores needs {shape}"
+        )
+    labels = labels.reshape(shape)
+    if problem == "single_label_classification":
+        return token_loss(logits, labels)
+    if problem == "regression":
+        return F.mse_loss(logits.float(), labels.float())
+    if problem != "multi_label_classification":
+        raise ValueError(
+            f"unknown problem {problem!r}: regression, single_label_classification or multi_label_..."
+        )
+    if bool(((labels < 0) | (labels > 1)).any()):
+        raise ValueError(
+            f"labels lie between {labels.min()} and {labels.max()}, several at once must be 0 or 1"
+        )
+    return F.binary_cross_entropy_with_logits(logits.float(), labels.float())

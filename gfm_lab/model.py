@@ -16,22 +16,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    GenerationMixin,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
@@ -42,7 +35,7 @@ from transformers.modeling_outputs import (
 from transformers.utils import can_return_tuple
 
 from gfm_lab.embeddings import Embedding
-from gfm_lab.heads import ClassificationHead, LMHead
+from gfm_lab.heads import ClassificationHead, LMHead, sequence_loss, token_loss
 from gfm_lab.mixers import build_mixer
 
 __all__ = [
@@ -56,31 +49,19 @@ __all__ = [
 
 CONFIG_FORMAT = 1  # of the saved configuration; a larger number is a file from a newer gfm_lab
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
-ACTIVATIONS = {
-    "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    "geglu": F.gelu,
-    "swiglu": F.silu,
-}
+GELU_TANH = partial(F.gelu, approximate="tanh")
+ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": GELU_TANH, "geglu": F.gelu, "swiglu": F.silu}
 CHOICES = {
     "norm": tuple(NORMS),
     "ffn": ("none", *ACTIVATIONS),
     "ffn_bias": ("both", "down", "none"),
     "strands": ("single", "shared", "averaged"),
 }
-# What transformers itself may pass to a configuration or keep in a saved one, beside its declared fields.
-FROM_TRANSFORMERS = {
-    *(
-        "model_type",
-        "name_or_path",
-        "num_labels",
-        "torch_dtype",
-        "attn_implementation",
-        "experts_implementation",
-    ),
-    *("output_attentions", "per_layer_config", "tie_last_hidden_states", "use_cache"),
-    *("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id"),
-}
+# What transformers may pass to a configuration, or keep in a saved one, beside its declared fields.
+FROM_TRANSFORMERS = re.compile(
+    "_.*|model_type|name_or_path|num_labels|torch_dtype|output_attentions|use_cache|per_layer_config|"
+    "tie_last_hidden_states|(attn|experts)_implementation|(bos|eos|sep|cls)_token_id"
+)
 
 
 class GenomicConfig(PreTrainedConfig):
@@ -138,18 +119,19 @@ class GenomicConfig(PreTrainedConfig):
             )
         ours = [name for name in self.__dataclass_fields__ if not name.startswith("_")]
         for name in kwargs:
-            if name not in FROM_TRANSFORMERS and not name.startswith("_"):
+            if not FROM_TRANSFORMERS.fullmatch(name):
                 close = difflib.get_close_matches(name, ours, 1, 0.5)
                 hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(ours)}"
                 raise ValueError(f"GenomicConfig has no field {name!r}: {hint}")
+        self.base_ids = list(self.base_ids)
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         if self.mixer_options is None:
             self.mixer_options = {"heads": 4} if self.mixer == "attention" else {}
-        self._check()
+        self.check()
         super().__post_init__(**kwargs)
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Raise ValueError if this configuration cannot work."""
         for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:
@@ -158,41 +140,40 @@ class GenomicConfig(PreTrainedConfig):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}: it must be at least 1")
         for field in ("pad_token_id", "mask_token_id"):
-            token = getattr(self, field)
-            if token is not None and not 0 <= token < self.vocab_size:
+            if not 0 <= (getattr(self, field) or 0) < self.vocab_size:
                 raise ValueError(
-                    f"{field} is {token}: it must be below vocab_size, {self.vocab_size}, or None"
+                    f"{field} is {getattr(self, field)}: it must lie below vocab_size {self.vocab_size}"
                 )
         for name, value in self.mixer_options.items():
             if isinstance(value, list | tuple) and len(value) != self.num_hidden_layers:
                 raise ValueError(
-                    f"mixer_options[{name!r}] lists {len(value)} values: give one, or one for each of the "
-                    f"{self.num_hidden_layers} layers"
+                    f"mixer_options[{name!r}] lists {len(value)} values for {self.num_hidden_layers} layers: give "
+                    f"one for each, or one that is no list, for all"
                 )
-        if self.strands == "single":
-            if self.exchange_strands:
-                raise ValueError("exchange_strands needs two strands: set strands to 'shared'")
-        else:
+        if self.strands == "single" and self.exchange_strands:
+            raise ValueError("exchange_strands needs two strands: set strands='shared'")
+        if self.strands != "single":
             if self.causal:
                 raise ValueError(
-                    f"strands {self.strands!r} also reads from the end, so no token can be predicted from what "
-                    f"stands before it: set causal=False, or strands='single'"
+                    f"strands={self.strands!r} also reads from the end, where a causal model would see what it has "
+                    f"to predict: set causal=False, or strands='single'"
                 )
-            if self.complement is None or sorted(self.complement) != [*range(self.vocab_size)]:
+            ids = range(self.vocab_size)
+            there = self.complement or []
+            if sorted(there) != [*ids] or any(there[there[i]] != i for i in ids):
                 raise ValueError(
-                    f"strands {self.strands!r} needs complement: a list of {self.vocab_size} token ids in which "
-                    f"entry i is the complement of token i (special tokens are their own)"
+                    f"strands={self.strands!r} needs complement, a list of {self.vocab_size} ids: entry i is the "
+                    f"complement of token i, special tokens are their own, and twice leads back"
                 )
-            if any(self.complement[other] != token for token, other in enumerate(self.complement)):
-                raise ValueError("complement must lead back when applied twice: A -> T and T -> A")
-        # The parts check the rest themselves: build one of each, without memory.
-        with torch.device("meta"):
+        with torch.device("meta"):  # the parts check the rest themselves: build one of each, without memory
             _embedding(self), _lm_head(self), ClassificationHead(self.hidden_size, 1, self.pooling)
-            for layer in range(self.num_hidden_layers if self._per_layer() else 1):
+            for layer in range(self.num_hidden_layers if _lists(self) else 1):
                 Block(self, layer)
 
-    def _per_layer(self) -> bool:
-        return any(isinstance(value, list | tuple) for value in self.mixer_options.values())
+
+def _lists(config: GenomicConfig) -> list[str]:
+    """The options of the mixer that have a value for each layer."""
+    return [name for name, value in config.mixer_options.items() if isinstance(value, list | tuple)]
 
 
 def _embedding(config: GenomicConfig) -> Embedding:
@@ -200,13 +181,19 @@ def _embedding(config: GenomicConfig) -> Embedding:
 
 
 def _mixer(config: GenomicConfig, layer: int) -> nn.Module:
-    options = {
-        name: value[layer] if isinstance(value, list | tuple) else value
-        for name, value in config.mixer_options.items()
-    }
+    options = dict(config.mixer_options, causal=config.causal)
+    options.update({name: options[name][layer] for name in _lists(config)})
     if config.positions in ("rotary", "alibi"):  # the two that act inside attention
         options["positions"] = config.positions
-    return build_mixer(config.mixer, config.hidden_size, causal=config.causal, **options)
+    return build_mixer(config.mixer, config.hidden_size, **options)
+
+
+def _norm(config: GenomicConfig) -> nn.Module:
+    return NORMS[config.norm](config.hidden_size, eps=config.norm_eps)
+
+
+def _lm_head(config: GenomicConfig) -> LMHead:
+    return LMHead(config.hidden_size, config.vocab_size, config.lm_transform, config.lm_bias, config.norm_eps)
 
 
 class FeedForward(nn.Module):
@@ -238,14 +225,13 @@ class Block(GradientCheckpointingLayer):
 
     def __init__(self, config: GenomicConfig, layer: int) -> None:
         super().__init__()
-        dim, norm = config.hidden_size, partial(NORMS[config.norm], config.hidden_size, eps=config.norm_eps)
         self.norm_first = config.norm_first
-        self.norm1 = norm()
+        self.norm1 = _norm(config)
         self.mixer = _mixer(config, layer)
         self.ffn = None
         if config.ffn != "none":
-            self.norm2 = norm()
-            self.ffn = FeedForward(dim, config.intermediate_size, config.ffn, config.ffn_bias)
+            self.norm2 = _norm(config)
+            self.ffn = FeedForward(config.hidden_size, config.intermediate_size, config.ffn, config.ffn_bias)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, state: dict[str, Any] | None = None) -> Tensor:
@@ -311,16 +297,11 @@ class GenomicModel(GenomicPreTrainedModel):
     """
 
     def __init__(self, config: GenomicConfig) -> None:
+        config.check()  # from_pretrained(..., field=value) changes a configuration after it was made
         super().__init__(config)
         self.embeddings = _embedding(config)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
-        self.norm = (
-            NORMS[config.norm](config.hidden_size, eps=config.norm_eps)
-            if config.final_norm
-            else nn.Identity()
-        )
-        complement = torch.tensor(config.complement) if config.strands != "single" else None
-        self.register_buffer("complement", complement, persistent=False)
+        self.norm = _norm(config) if config.final_norm else nn.Identity()
         self.post_init()
 
     @can_return_tuple
@@ -340,42 +321,55 @@ class GenomicModel(GenomicPreTrainedModel):
 
         Raises ValueError if the shapes disagree or the sequence is longer than the positions.
         """
-        _refuse(others)
-        state = past_key_values
-        if state is None and use_cache:
+        for (
+            name,
+            value,
+        ) in others.items():  # transformers and PEFT pass what other models know, asking for nothing
+            if bool(value.any()) if isinstance(value, Tensor) else value:
+                raise TypeError(f"GenomicModel does not know {name}={value!r}")
+        state, both = past_key_values, self.config.strands != "single"
+        if state is None and use_cache and self.config.causal and not self.is_gradient_checkpointing:
             state = GenomicState(len(self.layers))
-        if state is not None and (not self.config.causal or (self.training and self.gradient_checkpointing)):
-            state = None  # a body that sees the future has no past to keep; a checkpointed one would keep it twice
         given = input_ids if input_ids is not None else inputs_embeds
-        mask = _mask(attention_mask, global_attention_mask, given, state)
-
-        both, rows = self.config.strands != "single", 0 if given is None else len(given)
+        mask = _mask(attention_mask, global_attention_mask, given, 0 if state is None else state.columns)
         if both:
             if input_ids is None:
-                raise ValueError(f"strands {self.config.strands!r} complements tokens: it needs input_ids")
-            input_ids = torch.cat([input_ids, self.complement[input_ids].flip(1)])
+                raise ValueError(f"strands={self.config.strands!r} complements tokens: it needs input_ids")
+            input_ids = torch.cat([input_ids, self.complement[input_ids].flip(1)])  # (2 B, L)
             mask = None if mask is None else torch.cat([mask, mask.flip(1)])
-        x = self.embeddings(
-            input_ids, mask, inputs_embeds, *((0, None) if state is None else (state.tokens, state.embedding))
-        )
-        hidden = [x]
+
+        offset, kept = (0, None) if state is None else (state.tokens, state.embedding)
+        x = self.embeddings(input_ids, mask, inputs_embeds, offset, kept)
+        hidden = []
         for i, layer in enumerate(self.layers):
+            if output_hidden_states:
+                hidden.append(self._join(x))
             if self.config.exchange_strands:
-                x = torch.cat([x[rows:], x[:rows]]).flip((1, 2))
+                x = torch.cat([*x.chunk(2)][::-1]).flip((1, 2))
             x = layer(x, mask, None if state is None else state[i])
-            hidden.append(x)
-        x = self.norm(x)
+        x = self._join(self.norm(x))
         if state is not None:
             state.columns += x.shape[1]
-            real = torch.ones(x.shape[:2], device=x.device) if mask is None else mask > 0
-            state.tokens = state.tokens + real.long().sum(1)
-        if both:
-            x, *hidden = (torch.cat([h[:rows], h[rows:].flip((1, 2))], -1) for h in (x, *hidden))
+            state.tokens = (
+                state.tokens + (torch.ones_like(x[..., 0]) if mask is None else mask > 0).sum(1).long()
+            )
         return BaseModelOutputWithPast(
             last_hidden_state=x,
             past_key_values=state,
-            hidden_states=(*hidden[:-1], x) if output_hidden_states else None,
+            hidden_states=(*hidden, x) if output_hidden_states else None,
         )
+
+    @property
+    def complement(self) -> Tensor:
+        """Token id -> id of its complement, (V,)."""
+        return torch.tensor(self.config.complement, device=self.device)
+
+    def _join(self, x: Tensor) -> Tensor:
+        """Two strands: (2 B, L, D) -> (B, L, 2 D), the reverse one flipped over length and channels."""
+        if self.config.strands == "single":
+            return x
+        forward, reverse = x.chunk(2)
+        return torch.cat([forward, reverse.flip((1, 2))], dim=-1)
 
 
 class GenomicForMaskedLM(GenomicPreTrainedModel):
@@ -411,7 +405,7 @@ class GenomicForMaskedLM(GenomicPreTrainedModel):
         """Args as in `GenomicModel.forward`; `labels` (B, L); how many labels all batches of this step have."""
         out = self.body(input_ids, attention_mask, return_dict=True, **inputs)
         logits = _lm_logits(self, out.last_hidden_state)
-        loss = None if labels is None else _token_loss(logits, labels, num_items_in_batch)
+        loss = None if labels is None else token_loss(logits, labels, num_items_in_batch)
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states)
 
 
@@ -464,7 +458,7 @@ class GenomicForCausalLM(GenomicPreTrainedModel, GenerationMixin):
         """Args as in `GenomicForMaskedLM.forward`; `logits_to_keep`: only the last so many positions."""
         out = self.body(input_ids, attention_mask, return_dict=True, **inputs)
         logits = _lm_logits(self, out.last_hidden_state[:, -(logits_to_keep or 0) :])
-        loss = None if labels is None else _token_loss(logits[:, :-1], labels[:, 1:], num_items_in_batch)
+        loss = None if labels is None else token_loss(logits[:, :-1], labels[:, 1:], num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=out.past_key_values, hidden_states=out.hidden_states
         )
@@ -509,41 +503,8 @@ class GenomicForSequenceClassification(GenomicPreTrainedModel):
             forward, reverse = x.chunk(2, dim=-1)
             turned = None if attention_mask is None else attention_mask.flip(1)
             logits = (self.head(forward, attention_mask) + self.head(reverse.flip((1, 2)), turned)) / 2
-        loss = None if labels is None else self._loss(logits, labels)
+        loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=out.hidden_states)
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        classes = logits.shape[1]
-        whole = not labels.dtype.is_floating_point
-        kind = self.config.problem_type or (
-            "regression"
-            if classes == 1
-            else "single_label_classification"
-            if whole
-            else "multi_label_classification"
-        )
-        wanted = (len(logits),) if kind.startswith("single") else (len(logits), classes)
-        if labels.numel() != torch.Size(wanted).numel():
-            raise ValueError(
-                f"labels have shape {tuple(labels.shape)}: {kind} with {classes} labels needs {wanted}"
-            )
-        labels = labels.view(wanted)
-        if kind == "regression":
-            return F.mse_loss(logits.float(), labels.float())
-        if kind == "multi_label_classification":
-            if bool(((labels < 0) | (labels > 1)).any()):
-                raise ValueError(
-                    f"labels go from {labels.min()} to {labels.max()}: multi-label ones are 0 or 1"
-                )
-            return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
-        return _token_loss(logits[:, None], labels[:, None])
-
-
-# ---- Small parts ----
-
-
-def _lm_head(config: GenomicConfig) -> LMHead:
-    return LMHead(config.hidden_size, config.vocab_size, config.lm_transform, config.lm_bias, config.norm_eps)
 
 
 def _lm_logits(model: GenomicForMaskedLM | GenomicForCausalLM, x: Tensor) -> Tensor:
@@ -556,64 +517,35 @@ def _lm_logits(model: GenomicForMaskedLM | GenomicForCausalLM, x: Tensor) -> Ten
     return logits if model.config.strands == "shared" else logits / 2
 
 
-def _token_loss(logits: Tensor, labels: Tensor, number: Tensor | int | None = None) -> Tensor:
-    """Mean cross-entropy of logits (B, L, V) and labels (B, L) over the labels that are not -100; 0 if none is.
-
-    `number` replaces their count when one step adds up several batches.
-    """
-    classes = logits.shape[-1]
-    if labels.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"labels have shape {tuple(labels.shape)}, the logits need {tuple(logits.shape[:-1])}"
-        )
-    wrong = (labels != -100) & ((labels < 0) | (labels >= classes))
-    if bool(wrong.any()):
-        at = wrong.nonzero()[0].tolist()
-        raise ValueError(
-            f"label {labels[tuple(at)].item()} at {at} is outside 0 to {classes - 1}: give one of the {classes} "
-            f"classes, or -100 where nothing is to be predicted"
-        )
-    total = F.cross_entropy(
-        logits.flatten(0, 1).float(), labels.flatten().long(), ignore_index=-100, reduction="sum"
-    )
-    return total / ((labels != -100).sum().clamp(min=1) if number is None else number)
-
-
 def _mask(
-    attention: Tensor | None,
-    global_attention: Tensor | None,
-    given: Tensor | None,
-    state: GenomicState | None,
+    attention: Tensor | None, global_attention: Tensor | None, given: Tensor | None, seen: int
 ) -> Tensor | None:
     """0 at padding, 1 at tokens, 2 at global tokens, for the columns that are new; None if nothing was given."""
     if given is None or (attention is None and global_attention is None):
         return None
     rows, columns = given.shape[:2]
-    seen = 0 if state is None else state.columns
-    parts = [part for part in (attention, global_attention) if part is not None]
-    for part in parts:
+    parts = [None, None]
+    for i, part in enumerate((attention, global_attention)):
+        if part is None:
+            continue
         if part.ndim != 2 or part.shape[0] != rows or part.shape[1] not in (columns, seen + columns):
             raise ValueError(
                 f"a mask has shape {tuple(part.shape)}, the input {(rows, columns)}: they must agree; pad sequences "
                 f"of different lengths to one, with 0 in the mask at padding"
             )
-    parts = [(part != 0).long()[:, part.shape[1] - columns :] for part in parts]
-    if attention is None:
-        return parts[0] + 1
-    return parts[0] if global_attention is None else parts[0] * (parts[1] + 1)
-
-
-def _refuse(others: dict[str, Any]) -> None:
-    """transformers and PEFT pass what some models know (token_type_ids of zeros, output_attentions=None): fine as long
-    as it asks for nothing."""
-    for name, value in others.items():
-        if bool(value.any()) if isinstance(value, Tensor) else value:
-            raise TypeError(f"GenomicModel does not know {name}={value!r}")
+        parts[i] = (part != 0).long()[:, part.shape[1] - columns :]
+    tokens, special = parts
+    if special is None:
+        return tokens
+    return special + 1 if tokens is None else tokens * (special + 1)
 
 
 # Registering twice (a module reloaded in a notebook) is harmless.
-AutoConfig.register(GenomicConfig.model_type, GenomicConfig, exist_ok=True)
-AutoModel.register(GenomicConfig, GenomicModel, exist_ok=True)
-AutoModelForMaskedLM.register(GenomicConfig, GenomicForMaskedLM, exist_ok=True)
-AutoModelForCausalLM.register(GenomicConfig, GenomicForCausalLM, exist_ok=True)
-AutoModelForSequenceClassification.register(GenomicConfig, GenomicForSequenceClassification, exist_ok=True)
+transformers.AutoConfig.register(GenomicConfig.model_type, GenomicConfig, exist_ok=True)
+for _auto, _model in (
+    (transformers.AutoModel, GenomicModel),
+    (transformers.AutoModelForMaskedLM, GenomicForMaskedLM),
+    (transformers.AutoModelForCausalLM, GenomicForCausalLM),
+    (transformers.AutoModelForSequenceClassification, GenomicForSequenceClassification),
+):
+    _auto.register(GenomicConfig, _model, exist_ok=True)
