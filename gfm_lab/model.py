@@ -328,7 +328,10 @@ class GenomicModel(GenomicPreTrainedModel):
             if bool(value.any()) if isinstance(value, Tensor) else value:
                 raise TypeError(f"GenomicModel does not know {name}={value!r}")
         state, both = past_key_values, self.config.strands != "single"
-        if state is None and use_cache and self.config.causal and not self.is_gradient_checkpointing:
+        recomputed = self.training and any(layer.gradient_checkpointing for layer in self.layers)
+        if (
+            state is None and use_cache and self.config.causal and not recomputed
+        ):  # twice through would fill it twice
             state = GenomicState(len(self.layers))
         given = input_ids if input_ids is not None else inputs_embeds
         mask = _mask(attention_mask, global_attention_mask, given, 0 if state is None else state.columns)
@@ -438,12 +441,12 @@ class GenomicForCausalLM(GenomicPreTrainedModel, GenerationMixin):
         return False
 
     def prepare_inputs_for_generation(
-        self, input_ids: Tensor, past_key_values: GenomicState | None = None, **inputs: Any
+        self, input_ids: Tensor, past_key_values: GenomicState | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         """What `generate` gives to `forward`: only the tokens that the state has not read."""
-        new = input_ids[:, 0 if past_key_values is None else past_key_values.get_seq_length() :]
-        kept = {name: inputs.get(name) for name in ("attention_mask", "use_cache", "logits_to_keep")}
-        return {"input_ids": new, "past_key_values": past_key_values, **kept}
+        seen = 0 if past_key_values is None else past_key_values.get_seq_length()
+        kept = {name: kwargs.get(name) for name in ("attention_mask", "use_cache", "logits_to_keep")}
+        return {"input_ids": input_ids[:, seen:], "past_key_values": past_key_values, **kept}
 
     @can_return_tuple
     def forward(
