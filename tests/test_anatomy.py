@@ -116,6 +116,15 @@ def test_a_window_costs_in_proportion_to_the_length():
     assert all(3.5 <= long / short <= 4.5 for short, long in zip(*costs, strict=True))
 
 
+def test_reading_both_strands_costs_twice():
+    one, two = (
+        dissect(GenomicForMaskedLM(small(strands=strands, complement=COMPLEMENT)), NucleotideTokenizer(), DNA)
+        for strands in ("single", "shared")
+    )
+    assert [part.flops for part in two.parts] == [2 * part.flops for part in one.parts]
+    assert two.parameters == one.parameters
+
+
 # ---- Shapes ----
 
 
@@ -376,4 +385,5 @@ def test_nothing_in_the_figure_is_cut_off_or_overlaps_below_the_boxes():
 def test_a_sequence_shorter_than_the_strip_draws_only_its_bases():
     figure = dissect(MODELS["masked"](), NucleotideTokenizer(), "ATG").figure()
     assert [text.get_text() for text in figure.axes[0].texts[:9]] == [*"ATG", *[""] * 6]
+    assert [box.get_visible() for box in figure.axes[0].patches[:9]] == [True] * 3 + [False] * 6
     plt.close(figure)
