@@ -1,6 +1,8 @@
 """Published models as presets: as many parameters as others count, and the sizes of the published config.json."""
 
+import importlib
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -246,3 +248,52 @@ def test_diff_prints_within_100_columns_and_names_both(name):
     text = str(diff("dnabert-6", name))
     assert max(map(len, text.splitlines())) <= 100
     assert "dnabert-6" in text and name in text
+
+
+# ---- The README's table of families (tools/families_table.py) ----
+
+
+@pytest.fixture
+def families_table(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "tools"))
+    return importlib.import_module("families_table")
+
+
+RECORD = {"bert": {"largest_logit_error": 4.34e-7, "key_map_lines": 16}}
+
+
+def test_a_row_of_the_families_table(families_table):
+    *_, row = families_table.table({"bert": 16}, RECORD).splitlines()
+    assert row == "| `bert` | DNABERT-3 to DNABERT-6 | transformers' BertForMaskedLM | 4.3e-07 | 16 |"
+
+
+@pytest.mark.parametrize(
+    ("lines", "record", "message"),
+    [
+        ({"bert": 17}, RECORD, "measured with 16 lines of key map and now has 17.*GFM_LAB_WRITE"),
+        ({"bert": 16, "esm": 16}, RECORD, "'esm' is not in families.json"),
+        ({}, RECORD, "does not have: bert"),
+        ({"elmo": 3}, {}, "'elmo' has no line in ABOUT"),
+    ],
+)
+def test_a_table_that_the_tests_did_not_make_is_refused(families_table, lines, record, message):
+    with pytest.raises(SystemExit, match=message):
+        families_table.table(lines, record)
+
+
+def test_the_table_is_written_between_its_markers_and_checked(families_table, monkeypatch, tmp_path):
+    monkeypatch.setattr(families_table, "current", lambda: "| new |")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"above\n{families_table.BEGIN}\n| old |\n{families_table.END}\nbelow\n")
+    assert families_table.main(["--check"], readme) == 1
+    assert "old" in readme.read_text()
+    assert families_table.main([], readme) == families_table.main(["--check"], readme) == 0
+    assert readme.read_text() == f"above\n{families_table.BEGIN}\n| new |\n{families_table.END}\nbelow\n"
+    assert [*tmp_path.iterdir()] == [readme]
+    readme.write_text("no markers")
+    with pytest.raises(SystemExit, match="lost its markers"):
+        families_table.main([], readme)
+
+
+def test_every_family_of_the_package_can_stand_in_the_table(families_table):
+    assert FAMILIES.keys() <= families_table.ABOUT.keys()
