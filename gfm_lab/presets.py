@@ -15,6 +15,7 @@ Read `PRESETS` as a table: one row a model. Introduced in notebook 00.
 
 from __future__ import annotations
 
+import copy
 import difflib
 from dataclasses import dataclass
 from typing import Any
@@ -180,22 +181,29 @@ def preset(name: str, **changes: Any) -> GenomicConfig:
 
     Introduced in notebook 00.
     """
-    return GenomicConfig(**(_row(name).config | changes))
+    return GenomicConfig(**(copy.deepcopy(_row(name).config) | changes))  # a copy: the table stays as it is
 
 
 def build(
     model: str | GenomicConfig, device: str | torch.device = "meta", **changes: Any
 ) -> GenomicForMaskedLM | GenomicForCausalLM:
-    """A model of that anatomy: GenomicForCausalLM if it is causal, else GenomicForMaskedLM.
+    """A model of that anatomy: GenomicForCausalLM if it is causal, else GenomicForMaskedLM; in evaluation mode.
 
     On "meta" it has shapes but no numbers and takes no memory, which is enough to count or to `dissect`; on "cpu"
     its weights are random (2.5B of them take 10 GB). For published weights use `gfm_lab.pretrained`.
 
+    Args:
+        model: a preset's name, or a configuration.
+        device: where.
+        changes: fields to replace, as in `preset`; with a name only.
+
     Raises:
-        ValueError: as `preset`.
+        ValueError: as `preset`, and for changes to a configuration, which is taken as it is.
 
     Introduced in notebook 00.
     """
+    if changes and not isinstance(model, str):
+        raise ValueError(f"make the configuration with {', '.join(changes)} changed: build takes it as it is")
     config = preset(model, **changes) if isinstance(model, str) else model
     with torch.device(device):
         return (GenomicForCausalLM if config.causal else GenomicForMaskedLM)(config).eval()

@@ -186,6 +186,8 @@ def test_bad_requests_say_what_would_be_right():
         diff("gpt-dna", "gpt-4")
     with pytest.raises(ValueError, match="no preset"):
         build("longformer")
+    with pytest.raises(ValueError, match="with num_hidden_layers changed"):
+        build(preset("gpt-dna"), num_hidden_layers=1)
 
 
 def test_a_small_preset_runs():
