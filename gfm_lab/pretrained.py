@@ -95,7 +95,7 @@ def from_state_dict(
                         f"misshapen: {name} is {tuple(state_dict[name].shape)}, the config asks for {expected}"
                     )
                 elif not torch.equal(state_dict[name], state_dict[present[0]]):
-                    problems.append(f"different: {present[0]} and {name}, where the config ties them")
+                    problems.append(f"different: {present[0]} and {name}, of which the model has one")
     if problems:
         raise ValueError(f"these weights do not fit family {family!r}:\n  " + "\n  ".join(problems))
     with torch.no_grad():
