@@ -228,6 +228,6 @@ def interpretation(answer: Any) -> str:
         "(1) the three words differ in one letter, and all such pairs are close; "
         "(2) random DNA with the same 3-mers gives nearly the same neighbours, and it has no genes; "
         "(3) so the list cannot count as evidence for start codons, though it does not refute it; "
-        "(4) a test would ask whether start codons are closer than other words of the form NTG, or closer "
-        "than in random DNA, with a null and a correction for the many lists one could have looked at"
+        "(4) a test would ask whether ATG, GTG and TTG are closer than the same first letters before other endings, "
+        "with a null and a correction for the many lists one could have looked at"
     )

@@ -728,7 +728,8 @@ groups = {
     "same favourite frame": pairs_where(lambda a, b: frame_of[a] == frame_of[b]),
 }
 for name, group in groups.items():
-    print(f"{group[PAIRS].sum():4d} pairs  {name}")
+    both = (group[PAIRS] & same_start).sum()
+    print(f"{group[PAIRS].sum():4d} pairs  {name:21s}{both:3d} of them with the same start")
 
 # %% [markdown]
 # The **effect size** is the chance that a pair of the group is closer than a pair outside it: 0.5 is nothing, 1 is always. The **null** permutes the names of the 64 words, 9,999 times, and keeps the geometry; this is Mantel's test. Treating the 2,016 pairs as independent would give p-values that are far too small, because each word is in 63 of them.
@@ -819,12 +820,12 @@ plots.show(
 # %% [markdown]
 # Four readings, each with its number in the table.
 #
-# - **Same start** is 0.97 in the genome and 0.98 in the walk, so this much is counting.
-# - **Shifted by one** is 0.76 and 0.73, with every base as a token. Such words stand beside each other, so their windows of six bases are nearly one stretch of DNA. Without overlaps it is gone.
-# - **Synonyms** look splendid, 0.80. They do in the walk as well, 0.81: most synonyms differ in the last letter alone.
+# - **Same start** is 0.97 in the genome and 0.98 in the walk: counting is enough to explain it.
+# - **Shifted by one** is 0.76 and 0.73, with every base as a token. Such words stand beside each other, so their windows of six bases are nearly one stretch of DNA. Without overlaps it is gone, in *E. coli* even turned round (0.42).
+# - **Synonyms** look splendid, 0.80. They do in the walk as well, 0.81: most synonyms have the same start, as we counted above.
 # - **The reading frame** is the genome's own: in tokens without shared letters, words of the same favourite frame are close in *E. coli* (0.71), and hardly in the walk (0.55). Most of this genome is genes, and genes are read in steps of three.
 #
-# The **reverse complements** are a riddle: farther apart in *E. coli* than chance, but not so in the walk. A story comes to mind at once: genes lie on either strand, so a word and its reverse complement live on different ones. A story can be tested too. We turn all genes to their own strand, which would remove the effect.
+# The **reverse complements** are a riddle: farther apart in *E. coli* than chance, but not so in the walk. A story comes to mind at once: genes lie on either strand, so a word and its reverse complement live on different ones. A story can be tested too. We turn all genes to their own strand; if the story is right, the effect goes away.
 
 # %%
 turned = cosines(closed_form(company([word_ids(gene) for gene in genes], near)))
@@ -871,7 +872,8 @@ plots.show(
     figure,
     """
     Left and middle: heat maps of the cosines of all 64 words in alphabetical order, E. coli and the
-    walk: in both, blocks along the main diagonal (same start) and parallel diagonals (same end). Right: the cosine of each pair in E. coli
+    walk: in both, blocks along the main diagonal (same start) and parallel diagonals (same
+    end). Right: the cosine of each pair in E. coli
     against the walk. For every base the points follow the diagonal; for every third base they
     scatter widely. ATG-ATT lies on the diagonal in the first, a little above it in the second.
 """,
@@ -928,7 +930,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Near, the curves run together: counting. From six bases on the walk is at 0.5, and *E. coli* is not. Words of the same start keep common company thirty bases away, and the favourite frame peaks at every third base, the period of codons.
+# Near, the curves run together: counting. From six bases on the walk wavers around 0.5, and *E. coli* does not. Words of the same start keep common company thirty bases away, and the favourite frame peaks at every third base, the period of codons.
 #
 # So the lecture's claim deserves a second hearing. We take the company at 9, 12, ..., 30 bases, where letters are not shared and the walk knows nothing.
 
@@ -956,15 +958,14 @@ table_rows = {
 pd.DataFrame(table_rows, index=list(groups)).T
 
 # %% [markdown]
-# (Twelve tests, so these p-values are multiplied by 12.) In far company `ATG`–`ATT` is closer than nine pairs in ten, p = 0.10: a tendency, and once more ordinary for two words with the same start. That words of the same start are close, at 0.82, is a fact about *E. coli*, not about counting.
+# (Twelve tests, so these p-values are multiplied by 12.) In far company `ATG`–`ATT` is closer than nine pairs in ten. That is p = 0.10, no evidence by itself, and once more ordinary for two words with the same start. That words of the same start are close as a group, at 0.82, is a fact about *E. coli* which the walk does not have.
 #
 # Is it the reading frame again? Words of the same start share their favourite frame more often than others. We ask whether the effect survives among pairs that do not.
 
 # %%
 same_frame = groups["same favourite frame"][PAIRS]
-print(
-    f"pairs with one favourite frame: {same_frame.mean():.0%}, of those with the same start {same_frame[same_start].mean():.0%}"
-)
+print(f"one favourite frame: {same_frame.mean():.0%} of all pairs,", end=" ")
+print(f"{same_frame[same_start].mean():.0%} of those with the same start")
 values = distant["E. coli"][PAIRS][~same_frame]
 start_too = same_start[~same_frame]
 effect = (values[start_too][:, None] > values[~start_too]).mean()
@@ -1009,11 +1010,13 @@ def explained(values, labels):
 # %%
 pictures = {name: principal(closed_form(company([ids], far))) for name, ids in dna.items()}
 for world, (points, shares) in pictures.items():
-    frame = [round(float(explained(points[:, axis], home)), 2) for axis in (0, 1)]
-    chance = np.mean([explained(points[:, 0], rng.permutation(home)) for _ in range(999)])
-    print(
-        f"{world:8s} variance {shares.round(2).tolist()}, explained by frame {frame}, chance {chance:.2f}"
+    frame, phase = (
+        [round(float(explained(points[:, axis], label)), 2) for axis in (0, 1)]
+        for label in (home, home % 3)
     )
+    chance = np.mean([explained(points[:, 0], rng.permutation(home)) for _ in range(999)])
+    print(f"{world}: the two axes hold {shares.round(2).tolist()} of the variance")
+    print(f"    six frames explain {frame} of them (chance {chance:.2f}), three phases {phase}")
 
 # %% tags=["figure"]
 figure, axes = plt.subplots(1, 2, figsize=(13, 5.6))
@@ -1059,7 +1062,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Three sectors, one for each phase of the codon, and in each of them one frame of either strand. Nobody told the vectors about genes. The colours come from the test region, the positions from the training region.
+# Three sectors, one for each phase of the codon, and in each of them one frame of either strand. We chose steps of three, which invites a period of three. But nothing told the vectors where genes lie or which words share a phase, and the colours come from the test region.
 #
 # Mind the shares all the same: the two axes hold 37 % of the variance, so most of it is not in the picture. Tests look at all of it; pictures persuade.
 #
@@ -1095,7 +1098,7 @@ for reach in (2, 10):
 # %% [markdown]
 # In frame 1 the words are codons. There, as in the other frames and in the walk, synonyms are no closer than pairs built alike. Had we stopped at the 0.71 of the table, we would have reported the genetic code.
 #
-# What these numbers do **not** show. Not that no model can learn the code: our vectors know only pairs of words, and with 16 boxes the test misses differences in cosine below about twice the spread it prints. They are not DNABERT's vectors, which depend on the context and have seen other genomes. A walk of order 2 is one null of many; order 5 would explain more. And all of it speaks of one genome.
+# What these numbers do **not** show. Not that no model can learn the code: our vectors know only pairs of words, and with 16 boxes the test misses differences in cosine below about twice the spread it prints. They are not DNABERT's vectors, which depend on the context and have seen other genomes. A walk of order 2 is one null of many; order 5 would explain more. Each table was corrected for its own tests, not for all that we tried. And all of it speaks of one genome.
 #
 # ## Take-aways
 #
@@ -1104,7 +1107,7 @@ for reach in (2, 10):
 # - Count positions over tokens, not over columns.
 # - word2vec on 64 words has a closed form, PMI. The loss fixes dot products, not cosines.
 # - "ATG is close to ATT" is true in near company, and as true in random DNA: words that share letters meet the same neighbours. In far company it is a tendency that many pairs share.
-# - What *E. coli* adds to counting shows where letters are not shared: its reading frame, most of all, which nobody put in.
+# - What *E. coli* adds to counting shows where letters are not shared: its reading frame, most of all.
 # - A p-value needs a null that keeps what you already know. Shuffled names alone made synonyms look like biology.
 #
 # ## Quiz
