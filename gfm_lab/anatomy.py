@@ -206,7 +206,7 @@ def dissect(model: nn.Module, tokenizer: Any, sequence: str) -> Dissection:
         task, gives, objective = _task(config, lm)
         # The head may run once for each strand; what leaves the model is their sum.
         part = measured(4, _name(head), ("vectors in context", gives), head)
-        tied = lm and config.tie_word_embeddings
+        tied = part.parameters < sum(p.numel() for p in head.parameters())
         parts.append(
             replace(part, name=part.name + (", tied" if tied else ""), shape=tuple(scores.shape), dtype=_dtype(scores),
                     output_bytes=scores.numel() * scores.element_size())
@@ -350,7 +350,7 @@ class Dissection:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        right, left = 'style="text-align:right"', 'style="text-align:left"'
+        right, left = (f'style="text-align:{side};padding:0.1em 0.6em"' for side in ("right", "left"))
 
         def row(cells: list[str], tag: str = "td") -> str:
             align = [left, left, right, right, right, right]

@@ -232,6 +232,7 @@ def test_a_new_head_needs_no_line_here():
     assert found.parameters == numel(model)
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")  # peft asks transformers for an old name
 def test_adapters_are_counted_where_they_sit():
     from peft import LoraConfig, get_peft_model
 
@@ -250,6 +251,20 @@ def test_the_meta_device_measures_a_published_size():
     length = len(DNA) - 5 + 2
     per_layer = 2 * length * 768 * 768 * 4 + 4 * length**2 * 768 + 4 * length * 768 * 3072
     assert found.flops == 12 * per_layer + 2 * length * 768 * (768 + 4101)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_meta_device_measures_what_the_cpu_does(kind):
+    with torch.device("meta"):
+        empty = MODELS[kind]()
+    assert dissect(empty, NucleotideTokenizer(), DNA) == dissect(MODELS[kind](), NucleotideTokenizer(), DNA)
+
+
+def test_a_table_whose_tie_was_lost_is_not_called_tied():
+    moved = GenomicForMaskedLM(small()).to("meta")  # torch makes a new tensor for each name
+    found = dissect(moved, NucleotideTokenizer(), DNA)
+    assert found.at("head")[0].name == "LMHead"
+    assert found.parameters == numel(moved) == numel(GenomicForMaskedLM(small())) + VOCABULARY * D
 
 
 def test_the_model_is_left_as_it_was(model):

@@ -299,3 +299,9 @@ def test_the_table_is_written_between_its_markers_and_checked(families_table, mo
 
 def test_every_family_of_the_package_can_stand_in_the_table(families_table):
     assert FAMILIES.keys() <= families_table.ABOUT.keys()
+
+
+def test_a_filled_in_table_of_the_readme_is_up_to_date(families_table):
+    text = families_table.README.read_text(encoding="utf-8")
+    filled = text.partition(families_table.BEGIN)[2].partition(families_table.END)[0].strip()
+    assert not filled or families_table.main(["--check"]) == 0
