@@ -1098,7 +1098,7 @@ for reach in (2, 10):
 # %% [markdown]
 # In frame 1 the words are codons. There, as in the other frames and in the walk, synonyms are no closer than pairs built alike. Had we stopped at the 0.71 of the table, we would have reported the genetic code.
 #
-# What these numbers do **not** show. Not that no model can learn the code: our vectors know only pairs of words, and with 16 boxes the test misses differences in cosine below about twice the spread it prints. They are not DNABERT's vectors, which depend on the context and have seen other genomes. A walk of order 2 is one null of many; order 5 would explain more. Each table was corrected for its own tests, not for all that we tried. And all of it speaks of one genome.
+# What these numbers do **not** show. Not that no model can learn the code: our vectors know only pairs of words, and with 16 boxes the test misses differences in cosine below about twice the spread it prints. They are not DNABERT's vectors, which depend on the context and were trained on the human genome. A walk of order 2 is one null of many; a longer memory would be a stricter one. Each table was corrected for its own tests, not for all that we tried. And all of it speaks of one genome.
 #
 # ## Take-aways
 #
