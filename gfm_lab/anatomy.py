@@ -190,7 +190,9 @@ def dissect(model: nn.Module, tokenizer: Any, sequence: str) -> Dissection:
 
     token = ("letters", "token ids")
     parts = [Part(1, type(tokenizer).__name__, *token, (1, len(ids)), "int64", output_bytes=8 * len(ids))]
-    parts.append(measured(2, _embedding_name(config), ("token ids", "vectors"), body.embeddings))
+    parts.append(
+        measured(2, f"table, {_positions(config)} positions", ("token ids", "vectors"), body.embeddings)
+    )
     mixed = ("vectors", "vectors in context")
     for layer in layers:
         mixer, block = measured(3, _name(layer.mixer), mixed, layer.mixer), measured(3, "", mixed, layer)
@@ -225,8 +227,8 @@ def _name(module: nn.Module) -> str:
     return f"{name}({_name(inner)})" if isinstance(inner, nn.Module) else name
 
 
-def _embedding_name(config: Any) -> str:
-    return f"table, {'no' if config.positions == 'none' else config.positions} positions"
+def _positions(config: Any) -> str:
+    return {"alibi": "ALiBi", "none": "no"}.get(config.positions, config.positions)
 
 
 def _task(config: Any, lm: bool) -> tuple[str, str, str]:
@@ -245,7 +247,7 @@ def _choices(tokenizer: Any, config: Any, task: str) -> dict[int, str]:
     mixers = {"hyena": "Hyena", "mamba": "Mamba"}
     return {
         1: kinds.get(type(tokenizer).__name__, ""),
-        2: {"alibi": "ALiBi"}.get(config.positions, config.positions),
+        2: "none" if config.positions == "none" else _positions(config),
         3: mixers.get(config.mixer, config.mixer.replace("_", " ")),
         4: task,
         5: ("next token" if config.causal else "masked") if task == "language model" else "",

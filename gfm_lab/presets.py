@@ -105,12 +105,12 @@ PRESETS: dict[str, Preset] = {
     "dnabert-5": _dnabert(5, 86_834_181),
     "dnabert-6": _dnabert(6, 89_196_549),
     "dnabert-2": Preset(
-        tokenizer='BPETokenizer.train(..., 4096, wrap="cls_sep")',  # ours; the published one has other ids: see source
+        tokenizer='BPETokenizer.train(..., 4096, wrap="cls_sep")',  # ours; the published one has other ids
         config=_BERT
         | dict(vocab_size=4096, pad_token_id=3, positions="alibi", max_position_embeddings=None)
         | dict(ffn="geglu", ffn_bias="down"),
         objective="masked tokens, 15 %",
-        source=_ZHOU + "; its tokenizer has [UNK] [CLS] [SEP] [PAD] [MASK] = 0..4",
+        source=_ZHOU + "; its own tokenizer, which has other ids than ours, puts [PAD] at 3",
         parameters=117_074_176,
         counted="a sum by hand; published: 117M, a file of 468 MB (4 bytes each)",
     ),
