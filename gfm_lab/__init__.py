@@ -2,8 +2,8 @@
 
 One module per site of the anatomy, read in the order data flows:
 `sequence`, `data` -> `tokenization` -> `embeddings` -> `mixers` -> `heads` -> `objectives`.
-Names are loaded on first use. The one exception is the tokenizers, which transformers' AutoTokenizer must know:
-importing gfm_lab registers them.
+Names are loaded on first use. The exceptions are the tokenizers and the models, which transformers' Auto classes must
+know: importing gfm_lab registers them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,25 @@ _EXPORTS = {
     "KmerTokenizer": "gfm_lab.tokenization",
     "NucleotideTokenizer": "gfm_lab.tokenization",
     "BPETokenizer": "gfm_lab.tokenization",
+    "GenomicConfig": "gfm_lab.model",
+    "GenomicModel": "gfm_lab.model",
+    "GenomicForMaskedLM": "gfm_lab.model",
+    "GenomicForCausalLM": "gfm_lab.model",
+    "GenomicForSequenceClassification": "gfm_lab.model",
+    "build_mixer": "gfm_lab.mixers",
+    "preset": "gfm_lab.presets",
+    "diff": "gfm_lab.presets",
+    "from_state_dict": "gfm_lab.pretrained",
+    "dissect": "gfm_lab.anatomy",
 }
 
 __all__ = ["__version__", *sorted(_EXPORTS)]
 
 
-# A broken transformers must not break `gfm-lab doctor`, which explains it; using a tokenizer raises the real error.
-with contextlib.suppress(Exception):
-    importlib.import_module("gfm_lab.tokenization")
+# A broken transformers must not break `gfm-lab doctor`, which explains it; using a name raises the real error.
+for _module in ("gfm_lab.tokenization", "gfm_lab.model"):
+    with contextlib.suppress(Exception):
+        importlib.import_module(_module)
 
 
 def __getattr__(name: str) -> Any:

@@ -120,3 +120,15 @@ def need(value: Any, kind: type | tuple[type, ...], what: str) -> None:
     if not isinstance(value, kind):
         names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
         raise Hint(f"{what} should be a {names}, not a {type(value).__name__}")
+
+
+def written(answer: Any, *points: str) -> str:
+    """The check of a written answer: it makes sure that there is one, then shows what a good one says."""
+    need(answer, str, "the answer")
+    words = len(answer.split())
+    if words < 25:
+        raise Hint(
+            f"{words} words so far; write three or four sentences (25 words at least), then compare with the rubric"
+        )
+    rubric = "; ".join(f"({i}) {point}" for i, point in enumerate(points, start=1))
+    return f"thank you. Grade yourself, one point each: {rubric}"

@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from gfm_lab.checks import Hint, exercise, need, random_dna
+from gfm_lab.checks import Hint, exercise, need, random_dna, written
 from gfm_lab.tokenization import merge_pair
 
 exercise_01 = exercise("01_tokenization")
@@ -160,17 +160,11 @@ def merge_step(answer: Any) -> str:
 
 @exercise_01
 def interpretation(answer: Any) -> str:
-    """A written answer: the check only makes sure that there is one, then shows what a good one says."""
-    need(answer, str, "the answer")
-    words = len(answer.split())
-    if words < 25:
-        raise Hint(
-            f"{words} words so far; write three or four sentences (25 words at least), then compare with the rubric"
-        )
-    return (
-        "thank you. Grade yourself, one point each: "
-        "(1) the neighbours of a masked k-mer hold k-1 of its bases; "
-        "(2) so the loss can fall by copying instead of by learning about DNA; "
-        "(3) masking a run of neighbouring k-mers together, or tokens that do not overlap, closes the leak; "
-        "(4) a low masked loss means nothing until the visible context is stated"
+    """A written answer, with its rubric."""
+    return written(
+        answer,
+        "the neighbours of a masked k-mer hold k-1 of its bases",
+        "so the loss can fall by copying instead of by learning about DNA",
+        "masking a run of neighbouring k-mers together, or tokens that do not overlap, closes the leak",
+        "a low masked loss means nothing until the visible context is stated",
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gfm_lab.checks import Hint, exercise, need, random_dna
+from gfm_lab.checks import Hint, exercise, need, random_dna, written
 
 exercise_02 = exercise("02_embeddings")
 
@@ -216,18 +216,12 @@ def neighbours(answer: Any) -> str:
 
 @exercise_02
 def interpretation(answer: Any) -> str:
-    """A written answer: the check only makes sure that there is one, then shows what a good one says."""
-    need(answer, str, "the answer")
-    words = len(answer.split())
-    if words < 25:
-        raise Hint(
-            f"{words} words so far; write three or four sentences (25 words at least), then compare with the rubric"
-        )
-    return (
-        "thank you. Grade yourself, one point each: "
-        "(1) the three words differ in one letter, and all such pairs are close; "
-        "(2) random DNA with the same 3-mers gives nearly the same neighbours, and it has no genes; "
-        "(3) so the list cannot count as evidence for start codons, though it does not refute it; "
-        "(4) a test would ask whether ATG, GTG and TTG are closer than the same first letters before other endings, "
-        "with a null and a correction for the many lists one could have looked at"
+    """A written answer, with its rubric."""
+    return written(
+        answer,
+        "the three words differ in one letter, and all such pairs are close",
+        "random DNA with the same 3-mers gives nearly the same neighbours, and it has no genes",
+        "so the list cannot count as evidence for start codons, though it does not refute it",
+        "a test would ask whether ATG, GTG and TTG are closer than the same first letters before other "
+        "endings, with a null and a correction for the many lists one could have looked at",
     )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gfm_lab.checks import Hint, exercise, need
+from gfm_lab.checks import Hint, exercise, need, written
 
 exercise_03 = exercise("03_attention")
 
@@ -174,20 +174,15 @@ def repaired(answer: Any) -> str:
 
 @exercise_03
 def interpretation(answer: Any) -> str:
-    """A written answer: the check only makes sure that there is one, then shows what a good one says."""
-    need(answer, str, "the answer")
-    words = len(answer.split())
-    if words < 25:
-        raise Hint(
-            f"{words} words so far; write three or four sentences (25 words at least), then compare with the rubric"
-        )
-    return (
-        "thank you. Grade yourself, one point each: "
-        "(1) the map shows where one layer's vectors were mixed, not what the output depended on; "
-        "(2) one picked sequence, head and layer is an anecdote: all test sequences, and a model with random weights "
-        "beside it; "
-        "(3) an intervention is asked for: change the bright bases, and as many others, and compare the predictions; "
-        "(4) even a bright spot that matters shows what the model uses, not what the cell uses"
+    """A written answer, with its rubric."""
+    return written(
+        answer,
+        "the map shows where one layer's vectors were mixed, not what the output depended on",
+        "one picked sequence, head and layer is an anecdote: all test sequences, and a model with random "
+        "weights beside it",
+        "an intervention is asked for: change the bright bases, and as many others, and compare the "
+        "predictions",
+        "even a bright spot that matters shows what the model uses, not what the cell uses",
     )
 
 
