@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import build_notebooks as builder  # noqa: E402
 import build_readme  # noqa: E402
+import families_table  # noqa: E402
 
 SOURCES = builder.sources()
 every_source = pytest.mark.parametrize("path", SOURCES, ids=[p.stem for p in SOURCES])
@@ -149,8 +150,9 @@ def test_house_pattern(path):
     assert lines[-1] <= 24
 
 
-def test_readme_syllabus_is_fresh():
+def test_readme_tables_are_fresh():
     assert build_readme.main(["--check"]) == 0
+    assert families_table.main(["--check"]) == 0
 
 
 # --- the builder itself ---------------------------------------------------------------------------------------------
