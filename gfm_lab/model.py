@@ -245,8 +245,9 @@ class Block(GradientCheckpointingLayer):
 class GenomicState(list):
     """What generation keeps of the tokens already read: one dict a layer, which the mixer fills in place.
 
-    `columns` counts what was read, padding too; `tokens` (B,) the tokens alone, so that the next one knows its
-    position; `embedding` is the embedding's own dict. transformers calls the two methods. Introduced in notebook 10.
+    `columns` counts what was read, padding too; `tokens`, a number or (B,), the tokens alone, so that the next one
+    knows its position; `embedding` is the embedding's own dict. transformers calls the two methods.
+    Introduced in notebook 10.
     """
 
     def __init__(self, layers: int) -> None:
@@ -328,10 +329,10 @@ class GenomicModel(GenomicPreTrainedModel):
             if bool(value.any()) if isinstance(value, Tensor) else value:
                 raise TypeError(f"GenomicModel does not know {name}={value!r}")
         state, both = past_key_values, self.config.strands != "single"
-        recomputed = self.training and any(layer.gradient_checkpointing for layer in self.layers)
+        twice = self.training and any(layer.gradient_checkpointing for layer in self.layers)
         if (
-            state is None and use_cache and self.config.causal and not recomputed
-        ):  # twice through would fill it twice
+            use_cache and state is None and self.config.causal and not twice
+        ):  # a second run would fill it again
             state = GenomicState(len(self.layers))
         given = input_ids if input_ids is not None else inputs_embeds
         mask = _mask(attention_mask, global_attention_mask, given, 0 if state is None else state.columns)
@@ -353,9 +354,7 @@ class GenomicModel(GenomicPreTrainedModel):
         x = self._join(self.norm(x))
         if state is not None:
             state.columns += x.shape[1]
-            state.tokens = (
-                state.tokens + (torch.ones_like(x[..., 0]) if mask is None else mask > 0).sum(1).long()
-            )
+            state.tokens = state.tokens + (x.shape[1] if mask is None else (mask > 0).sum(1))
         return BaseModelOutputWithPast(
             last_hidden_state=x,
             past_key_values=state,
@@ -527,20 +526,19 @@ def _mask(
     if given is None or (attention is None and global_attention is None):
         return None
     rows, columns = given.shape[:2]
-    parts = [None, None]
-    for i, part in enumerate((attention, global_attention)):
-        if part is None:
-            continue
-        if part.ndim != 2 or part.shape[0] != rows or part.shape[1] not in (columns, seen + columns):
+    for part in (attention, global_attention):
+        fits = part is None or part.shape in ((rows, columns), (rows, seen + columns))
+        if not fits:
             raise ValueError(
                 f"a mask has shape {tuple(part.shape)}, the input {(rows, columns)}: they must agree; pad sequences "
                 f"of different lengths to one, with 0 in the mask at padding"
             )
-        parts[i] = (part != 0).long()[:, part.shape[1] - columns :]
-    tokens, special = parts
-    if special is None:
-        return tokens
-    return special + 1 if tokens is None else tokens * (special + 1)
+    mask = given.new_ones(rows, columns, dtype=torch.long)
+    if attention is not None:
+        mask = (attention[:, attention.shape[1] - columns :] != 0).long()
+    if global_attention is not None:
+        mask = mask * (1 + (global_attention[:, global_attention.shape[1] - columns :] != 0).long())
+    return mask
 
 
 # Registering twice (a module reloaded in a notebook) is harmless.

@@ -1,5 +1,6 @@
 """heads.py: pooling against its definition without padding, heads against transformers' own, losses against torch's."""
 
+import ast
 import math
 
 import pytest
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gfm_lab.heads
 from gfm_lab.heads import (
     POOLINGS,
     ClassificationHead,
@@ -21,6 +23,15 @@ from gfm_lab.heads import (
 
 torch.set_num_threads(1)
 D = 6
+
+
+def test_it_needs_torch_alone():
+    """A site's file can be copied into another project and works there."""
+    with open(gfm_lab.heads.__file__, encoding="utf-8") as file:
+        nodes = list(ast.walk(ast.parse(file.read())))
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert "torch" in modules and {name.split(".")[0] for name in modules} == {"__future__", "torch"}
 
 
 def pool(how, dim=D):

@@ -226,6 +226,21 @@ def test_padding_moves_nothing(data):
         )  # rotary angles are float32
 
 
+def test_global_tokens_are_marked_beside_the_mask():
+    """The mixer gets 2 at a global token; a mark on padding makes no token of it, and no mask means no padding."""
+    model = build(GenomicModel, mixer="sliding_window", mixer_options={"heads": 2, "radius": 1})
+    masks = []
+    model.layers[0].register_forward_pre_hook(lambda layer, given: masks.append(given[1]))
+    ids, mask = left_padded(tokens(length=4), [4, 2])
+    special = torch.tensor([[1, 0, 0, 0], [1, 0, 0, 1]])
+    model(ids, mask, special)
+    model(ids, global_attention_mask=special)
+    model(ids, mask.bool())
+    assert masks[0].tolist() == [[2, 1, 1, 1], [0, 0, 1, 2]]
+    assert masks[1].tolist() == [[2, 1, 1, 1], [2, 1, 1, 2]]
+    assert torch.equal(masks[2], mask)
+
+
 def test_vectors_in_place_of_ids():
     model = build(GenomicForMaskedLM)
     ids = tokens()
@@ -376,6 +391,18 @@ def test_shared_strands(exchange):
     assert (
         torch.allclose(h[..., :D], once, atol=1e-5) != exchange
     )  # the first half is the plain body's, unexchanged
+
+
+def test_exchanging_strands_by_hand():
+    """Before each block a strand's features become the other's, turned over length and channels."""
+    model = build(GenomicModel, strands="shared", complement=COMPLEMENT, exchange_strands=True)
+    ids = tokens()
+    forward = model.embeddings(ids)
+    reverse = model.embeddings(torch.tensor(COMPLEMENT)[ids].flip(1))
+    for layer in model.layers:
+        forward, reverse = layer(reverse.flip((1, 2))), layer(forward.flip((1, 2)))
+    expected = torch.cat([model.norm(forward), model.norm(reverse).flip((1, 2))], -1)
+    torch.testing.assert_close(model(ids).last_hidden_state, expected)
 
 
 def test_shared_is_the_model_run_twice_and_averaged_is_its_half():
