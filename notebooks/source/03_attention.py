@@ -488,7 +488,7 @@ scores = {
     "3-mers of both sides": logistic.decision_function(two_sides(ids["test"])),
 }
 for name, score in scores.items():
-    print(f"{name:22s} AUROC {roc_auc_score(labels, score):.3f}")
+    print(f"{name:22s} AUROC {roc_auc_score(labels, score):.2f}")
 
 # %% [markdown]
 # **The model.** Token and position vectors, one block, and a linear layer that reads the *site token* alone. Whatever it knows about its surroundings came through attention.
@@ -777,7 +777,7 @@ columns = ["mean over donors", "single donors"]
 pd.DataFrame(rows, index=columns).T.round(2).rename_axis("agreement of two starts")
 
 # %% [markdown]
-# The two models predict much alike, and on average they depend on similar positions. Their average maps agree less. For single donors neither kind of picture is stable: at this scale, an explanation of one prediction says as much about the random start as about the DNA.
+# The two models predict much alike, and on average they depend on similar positions. Their average maps agree less. For single donors neither kind of picture is stable: at this scale, an explanation of one prediction says as much about the random start as about the DNA. (The AUROC moved as well. One run is one sample; notebook p3 comes back to that.)
 #
 # **An attention map shows where a layer mixed. It does not show what the output depends on, and still less what the cell depends on.** Jain and Wallace (2019) showed the first for text.
 #
