@@ -145,6 +145,8 @@ class GenomicConfig(PreTrainedConfig):
                     f"{field} is {getattr(self, field)}: it must lie below vocab_size {self.vocab_size}"
                 )
         for name, value in self.mixer_options.items():
+            if name in ("causal", "positions"):
+                raise ValueError(f"{name} is a field of the configuration: take it out of mixer_options")
             if isinstance(value, list | tuple) and len(value) != self.num_hidden_layers:
                 raise ValueError(
                     f"mixer_options[{name!r}] lists {len(value)} values for {self.num_hidden_layers} layers: give "

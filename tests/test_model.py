@@ -82,6 +82,7 @@ def test_no_class_here_is_called_mamba():
         ({"mixer": "atention"}, r"'atention'.*attention, .*did you mean 'attention'"),
         ({"mixer_options": {"heads": 3}}, r"3 heads do not divide the width 16.*1, 2, 4, 8, 16"),
         ({"mixer_options": {"heads": 2, "head": 2}}, r"unknown option 'head'.*options are heads"),
+        ({"mixer_options": {"heads": 2, "causal": True}}, r"causal is a field of the configuration"),
         ({"mixer": "sliding_window"}, r"missing option 'radius'"),
         (
             {"mixer": "sliding_window", "mixer_options": {"heads": 2, "radius": [1, 2, 3]}},
