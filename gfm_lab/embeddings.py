@@ -320,7 +320,7 @@ class Embedding(nn.Module):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if input_ids is not None:
-            self._check_ids(input_ids)
+            self.check_ids(input_ids)
             x = self.token(input_ids)
         else:
             x = inputs_embeds
@@ -352,7 +352,7 @@ class Embedding(nn.Module):
             x = x * (mask != 0)[..., None].to(x.dtype)
         return self.dropout(x)
 
-    def _check_ids(self, ids: Tensor) -> None:
+    def check_ids(self, ids: Tensor) -> None:
         """A clear error for ids outside the table; on a GPU the look would cost a synchronisation."""
         if ids.dtype.is_floating_point or ids.dtype == torch.bool or ids.ndim != 2:
             raise ValueError(f"input_ids must be whole numbers (B, L), not {ids.dtype} {tuple(ids.shape)}")

@@ -64,6 +64,19 @@ FROM_TRANSFORMERS = re.compile(
 )
 
 
+# Names that other configurations of transformers use for what is a mixer's option or another field here.
+ELSEWHERE = {
+    "num_attention_heads": "attention takes mixer_options={'heads': 4}",
+    "num_heads": "attention takes mixer_options={'heads': 4}",
+    "attention_window": "the window takes mixer_options={'heads': 4, 'radius': 64}, with mixer='sliding_window'",
+    "position_embedding_type": "it is called positions: none, learned, sinusoidal, rotary or alibi",
+    "hidden_act": "it is called ffn: none, gelu, gelu_tanh, geglu or swiglu",
+    "layer_norm_eps": "it is called norm_eps",
+    "hidden_dropout_prob": "it is called dropout",
+    "is_decoder": "it is called causal",
+}
+
+
 class GenomicConfig(PreTrainedConfig):
     """The five choices as numbers and names: all that it takes to build a model, except its weights.
 
@@ -117,17 +130,23 @@ class GenomicConfig(PreTrainedConfig):
                 f"this configuration has format {self.config_format}, from a newer gfm_lab; the installed one reads "
                 f"up to {CONFIG_FORMAT}: update gfm_lab"
             )
-        ours = [name for name in self.__dataclass_fields__ if not name.startswith("_")]
+        ours = [*GenomicConfig.__annotations__]
         for name in kwargs:
             if not FROM_TRANSFORMERS.fullmatch(name):
-                close = difflib.get_close_matches(name, ours, 1, 0.5)
+                close = difflib.get_close_matches(name, ours, 1, 0.6)
                 hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(ours)}"
-                raise ValueError(f"GenomicConfig has no field {name!r}: {hint}")
+                raise ValueError(f"GenomicConfig has no field {name!r}: {ELSEWHERE.get(name, hint)}")
         self.base_ids = list(self.base_ids)
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         if self.mixer_options is None:
             self.mixer_options = {"heads": 4} if self.mixer == "attention" else {}
+        if not isinstance(self.mixer_options, dict):
+            raise ValueError(
+                f"mixer_options is {self.mixer_options!r}: give a dict of the mixer's arguments, such as "
+                f"{{'heads': 4}}"
+            )
+        self.mixer_options = dict(self.mixer_options)  # not the caller's own
         self.check()
         super().__post_init__(**kwargs)
 
@@ -137,8 +156,11 @@ class GenomicConfig(PreTrainedConfig):
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} is {getattr(self, field)!r}: choose one of {', '.join(allowed)}")
         for field in ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}: it must be at least 1")
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{field} is {value!r}: it must be a whole number of at least 1")
+        if not self.norm_eps > 0:
+            raise ValueError(f"norm_eps is {self.norm_eps}: it must be above 0, such as 1e-5")
         for field in ("pad_token_id", "mask_token_id"):
             if not 0 <= (getattr(self, field) or 0) < self.vocab_size:
                 raise ValueError(
@@ -295,8 +317,8 @@ class GenomicModel(GenomicPreTrainedModel):
     """The body: ids (B, L) -> one vector for each token (B, L, D), or (B, L, 2 D) when it reads both strands.
 
     With `strands` "shared" or "averaged" it runs twice, on the sequence and on its reverse complement, and gives
-    concat(h, flip(h_rc)): the second half, flipped over channels alone, stands beside the first (Schiff et al. 2024,
-    Caduceus, arXiv:2403.03234). Introduced in notebook 03; strands in notebook 06.
+    concat(h, flip(h_rc)), the second half flipped over length and channels, so that position t of both halves is
+    the same base pair (Schiff et al. 2024, Caduceus, arXiv:2403.03234). Introduced in notebook 03; strands in notebook 06.
     """
 
     def __init__(self, config: GenomicConfig) -> None:
@@ -324,23 +346,21 @@ class GenomicModel(GenomicPreTrainedModel):
 
         Raises ValueError if the shapes disagree or the sequence is longer than the positions.
         """
-        for (
-            name,
-            value,
-        ) in others.items():  # transformers and PEFT pass what other models know, asking for nothing
+        # transformers and PEFT pass what other models know, asking for nothing.
+        for name, value in others.items():
             if bool(value.any()) if isinstance(value, Tensor) else value:
                 raise TypeError(f"GenomicModel does not know {name}={value!r}")
         state, both = past_key_values, self.config.strands != "single"
         twice = self.training and any(layer.gradient_checkpointing for layer in self.layers)
-        if (
-            use_cache and state is None and self.config.causal and not twice
-        ):  # a second run would fill it again
+        # Gradient checkpointing runs a layer twice, which would fill its state twice.
+        if use_cache and state is None and self.config.causal and not twice:
             state = GenomicState(len(self.layers))
         given = input_ids if input_ids is not None else inputs_embeds
         mask = _mask(attention_mask, global_attention_mask, given, 0 if state is None else state.columns)
         if both:
             if input_ids is None:
                 raise ValueError(f"strands={self.config.strands!r} complements tokens: it needs input_ids")
+            self.embeddings.check_ids(input_ids)
             input_ids = torch.cat([input_ids, self.complement[input_ids].flip(1)])  # (2 B, L)
             mask = None if mask is None else torch.cat([mask, mask.flip(1)])
 

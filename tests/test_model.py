@@ -1,6 +1,7 @@
 """model.py: the body against its two equations written by hand, and against what transformers expects of a model."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def test_no_class_here_is_called_mamba():
         ({"strands": "shared", "complement": COMPLEMENT, "causal": True}, r"causal=False"),
         ({"exchange_strands": True}, r"strands='shared'"),
         ({"token_dropout": True, "mask_token_id": None}, r"token_dropout=True needs mask_token_id"),
-        ({"hidden_size": 0}, r"hidden_size is 0: it must be at least 1"),
+        ({"hidden_size": 0}, r"hidden_size is 0: it must be a whole number of at least 1"),
         ({"num_hidden_layers": 0}, r"num_hidden_layers is 0"),
         ({"pad_token_id": 10}, r"pad_token_id is 10: it must lie below vocab_size 10"),
         ({"mask_token_id": -1}, r"mask_token_id is -1"),
@@ -617,3 +618,35 @@ def test_half_precision_on_a_cpu(dtype):
 def test_tuples_if_asked():
     out = build(GenomicForMaskedLM)(tokens(), labels=tokens(), return_dict=False)
     assert isinstance(out, tuple) and len(out) == 2 and out[1].shape == (2, 11, V)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("hidden_size", "24", "whole number of at least 1"),
+        ("hidden_size", 24.5, "whole number of at least 1"),
+        ("num_hidden_layers", True, "whole number of at least 1"),
+        ("norm_eps", -1.0, "above 0"),
+        ("mixer_options", "heads", "give a dict"),
+        ("num_attention_heads", 4, "mixer_options={'heads': 4}"),
+        ("position_embedding_type", "rotary", "called positions"),
+        ("something_else", 1, "the fields are vocab_size, hidden_size"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_would_be_right(field, value, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        GenomicConfig(**({"vocab_size": 16, "hidden_size": 24, "num_hidden_layers": 1} | {field: value}))
+
+
+def test_the_callers_options_stay_the_callers():
+    options = {"heads": 2}
+    config = GenomicConfig(vocab_size=16, hidden_size=24, num_hidden_layers=1, mixer_options=options)
+    config.mixer_options["heads"] = 3
+    assert options == {"heads": 2}
+
+
+def test_ids_outside_the_vocabulary_are_named_with_two_strands_too():
+    config = GenomicConfig(vocab_size=16, hidden_size=24, num_hidden_layers=1, mixer_options={"heads": 2},
+                           strands="shared", complement=list(range(16)))  # fmt: skip
+    with pytest.raises(ValueError, match=r"input_ids\[0, 1\] is 99, outside 0 to 15"):
+        GenomicForMaskedLM(config)(torch.tensor([[1, 99]]))
