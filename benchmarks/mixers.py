@@ -7,9 +7,9 @@ Width 128, 4 layers, 2 heads (64 channels each, as in DNABERT and Nucleotide Tra
 loaded from the peers' weights, so both have the same parameters, and their losses are compared before anything is
 timed. A round is one forward and backward of each model of a pair, in alternating order; given are the median of the
 rounds and the median of the rounds' ratios. Time is processor time of this process, pinned to one core; freed memory is
-kept, so that no model pays for the other's pages. Peak memory is resident memory above what the process held before
-the model was built (weights, gradients, activations), in a forked copy, in its second step (Linux). It moves
-by about 1 % with the allocator's settings; the target is compared without any allowance for that.
+kept, so that no model pays for the other's pages. Peak memory is what torch's allocator had given out at most, to the
+byte: weights, gradients, activations, temporary tensors of the kernels. Resident memory of a forked copy of the process
+stands beside it in the JSON (Linux): it also counts the allocator's pages and what libraries set aside.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import psutil
 import torch
+from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertForMaskedLM, LongformerConfig, LongformerForMaskedLM
 from transformers.utils import logging
 
@@ -85,8 +86,10 @@ class Row:
     peer_us_per_token: float
     ratio: float
     rounds: int
-    peak_mib: float | None
-    peer_peak_mib: float | None
+    peak_mib: float
+    peer_peak_mib: float
+    resident_mib: float | None
+    peer_resident_mib: float | None
 
 
 def bert(length: int) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -125,7 +128,19 @@ def step(model: torch.nn.Module, ids: torch.Tensor) -> float:
     return loss.item()
 
 
-def peak_memory(pair: Pair, length: int, which: int) -> float | None:
+def peak_memory(model: torch.nn.Module, ids: torch.Tensor) -> float:
+    """MiB that the allocator had given out at most during a step, weights included: exact, and the same every time."""
+    model.zero_grad(set_to_none=True)
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step(model, ids)
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    most = max(itertools.accumulate(event.nbytes() for event in events))
+    return (most + sum(p.numel() * p.element_size() for p in model.parameters())) / 2**20
+
+
+def resident_memory(pair: Pair, length: int, which: int) -> float | None:
     """MiB above what the process held before, in a forked copy; None where Linux is not."""
     if not (Path("/proc/self/clear_refs").exists() and hasattr(ctypes.CDLL(None), "mallopt")):
         return None
@@ -161,7 +176,7 @@ def peak_memory(pair: Pair, length: int, which: int) -> float | None:
     return float(text) / 1024 if text else None
 
 
-def measure(pair: Pair, length: int, rounds: int, memory: tuple[float | None, float | None]) -> Row:
+def measure(pair: Pair, length: int, rounds: int, resident: tuple[float | None, float | None]) -> Row:
     """Check that both models do the same work, then time them in turn; the first round is not counted."""
     torch.manual_seed(SEED)
     models = [model.train() for model in pair.build(length)]
@@ -171,6 +186,7 @@ def measure(pair: Pair, length: int, rounds: int, memory: tuple[float | None, fl
     losses = [step(model, ids) for model in models]
     assert abs(losses[0] - losses[1]) < 1e-5, f"{pair.name} and {pair.peer} differ in loss: {losses}"
 
+    peaks = [peak_memory(model, ids) for model in models]
     rounds = min(rounds, FEWER_ROUNDS.get((pair.name, length), rounds))
     times: list[list[float]] = [[], []]
     for i in range(rounds):
@@ -182,7 +198,8 @@ def measure(pair: Pair, length: int, rounds: int, memory: tuple[float | None, fl
     ours, theirs = times
     return Row(
         pair.name, pair.peer, length, parameters.pop(), statistics.median(ours), min(ours), max(ours),
-        statistics.median(theirs), statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), rounds, *memory,
+        statistics.median(theirs), statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), rounds, *peaks,
+        *resident,
     )  # fmt: skip
 
 
@@ -204,7 +221,7 @@ def targets(rows: list[Row]) -> list[tuple[str, bool]]:
         )
         checks.append((text, times <= 4.6))
     for r in rows:
-        if r.peak_mib is not None and r.peer_peak_mib is not None and r.length >= 1024:
+        if r.length >= 1024:
             text = (
                 f"{r.mixer}, L = {r.length:,}: peak {r.peak_mib:.2f} <= {r.peer_peak_mib:.2f} MiB of {r.peer}"
             )
@@ -220,10 +237,9 @@ def table(rows: list[Row]) -> str:
     )
     lines = [head, "-" * len(head)]
     for r in rows:
-        ours, theirs = ("-" if m is None else f"{m:.0f}" for m in (r.peak_mib, r.peer_peak_mib))
         lines.append(
-            f"{r.mixer:16}{r.length:7,}{r.us_per_token:10.1f}{r.fastest:9.1f}{r.slowest:9.1f}{ours:>7}   {r.peer:12}"
-            f"{r.peer_us_per_token:9.1f}{theirs:>7}{r.ratio:8.3f}{r.rounds:8}"
+            f"{r.mixer:16}{r.length:7,}{r.us_per_token:10.1f}{r.fastest:9.1f}{r.slowest:9.1f}"
+            f"{r.peak_mib:7.0f}   {r.peer:12}{r.peer_us_per_token:9.1f}{r.peer_peak_mib:7.0f}{r.ratio:8.3f}{r.rounds:8}"
         )
     return "\n".join(lines)
 
@@ -237,14 +253,11 @@ def chart(rows: list[Row], path: Path) -> None:
         mine = [r for r in rows if r.mixer == mixer]
         lengths = [r.length for r in mine]
         seconds = [[us * r.length / 1e6 for us in (r.us_per_token, r.peer_us_per_token)] for r in mine]
-        memory = [[r.peak_mib, r.peer_peak_mib] for r in mine if r.peak_mib and r.peer_peak_mib]
+        memory = [[r.peak_mib, r.peer_peak_mib] for r in mine]
         for axes, pairs in ((left, seconds), (right, memory)):
-            if len(pairs) == len(lengths):
-                ours, theirs = zip(*pairs, strict=True)
-                axes.plot(lengths, ours, "o-", color=ink, label=f"gfm_lab, {mixer}")
-                axes.plot(
-                    lengths, theirs, "s--", color=ink, mfc="white", label=f"transformers, {mine[0].peer}"
-                )
+            ours, theirs = zip(*pairs, strict=True)
+            axes.plot(lengths, ours, "o-", color=ink, label=f"gfm_lab, {mixer}")
+            axes.plot(lengths, theirs, "s--", color=ink, mfc="white", label=f"transformers, {mine[0].peer}")
     for axes, title, unit in ((left, "Time", "seconds, one core"), (right, "Peak memory", "MiB")):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
@@ -301,15 +314,15 @@ def main() -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
-    # Memory first, while the process is small and has not run a backward.
+    # Resident memory first, while the process is small and has not run a backward.
     jobs = [(pair, length) for pair in PAIRS for length in pair.lengths]
-    memory = [(peak_memory(pair, length, 0), peak_memory(pair, length, 1)) for pair, length in jobs]
+    resident = [tuple(resident_memory(pair, length, which) for which in (0, 1)) for pair, length in jobs]
     if hasattr(ctypes.CDLL(None), "mallopt"):
         for setting in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: keep freed memory
             ctypes.CDLL(None).mallopt(setting, 1 << 30)
     rows = [
-        measure(pair, length, options.rounds, peaks)
-        for (pair, length), peaks in zip(jobs, memory, strict=True)
+        measure(pair, length, options.rounds, before)
+        for (pair, length), before in zip(jobs, resident, strict=True)
     ]
     checks = targets(rows)
     about = hardware(busy)
