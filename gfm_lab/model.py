@@ -318,7 +318,8 @@ class GenomicModel(GenomicPreTrainedModel):
 
     With `strands` "shared" or "averaged" it runs twice, on the sequence and on its reverse complement, and gives
     concat(h, flip(h_rc)), the second half flipped over length and channels, so that position t of both halves is
-    the same base pair (Schiff et al. 2024, Caduceus, arXiv:2403.03234). Introduced in notebook 03; strands in notebook 06.
+    the same base pair (Schiff et al. 2024, Caduceus, arXiv:2403.03234).
+    Introduced in notebook 03; strands in notebook 06.
     """
 
     def __init__(self, config: GenomicConfig) -> None:
