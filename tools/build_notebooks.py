@@ -229,7 +229,10 @@ def problems(path: Path) -> list[str]:
             continue
         notebook = committed[solved] = nbformat.read(target, as_version=4)
         if _skeleton(notebook) != _skeleton(assemble(source, solved=solved)):
-            found.append(f"{shown} is not what {path.relative_to(ROOT)} says")
+            found.append(
+                f"{shown} is not what {path.relative_to(ROOT)} says (if you worked in it, keep your copy under "
+                f"another name and bring the original back with: git checkout {shown.as_posix()})"
+            )
         if notebook.metadata.get("kernelspec") != KERNELSPEC:
             found.append(f"{shown} has another kernelspec")
         for cell in notebook.cells:
