@@ -126,7 +126,6 @@ PRESETS: dict[str, Preset] = {
     ),
     "nucleotide-transformer-v2-50m": _nucleotide_transformer_v2(512, 12, 54_855_179, "55.9M"),
     "nucleotide-transformer-v2-100m": _nucleotide_transformer_v2(512, 22, 96_839_179, "97.9M"),
-    "nucleotide-transformer-v2-250m": _nucleotide_transformer_v2(768, 24, 233_545_995, "a file of 941 MB"),
     "nucleotide-transformer-v2-500m": _nucleotide_transformer_v2(1024, 29, 496_245_771, "0.5B"),
     "gpt-dna": Preset(
         tokenizer="NucleotideTokenizer()",

@@ -85,7 +85,7 @@ def test_dnabert_2_by_hand_and_by_its_file():
 
 @pytest.mark.parametrize(
     ("size", "d", "layers", "published"),
-    [("50m", 512, 12, 55.9e6), ("100m", 512, 22, 97.9e6), ("250m", 768, 24, 941e6 / 4), ("500m", 1024, 29, 0.5e9)],
+    [("50m", 512, 12, 55.9e6), ("100m", 512, 22, 97.9e6), ("500m", 1024, 29, 0.5e9)],
 )  # fmt: skip
 def test_nucleotide_transformer_v2_by_hand_and_as_published(size, d, layers, published):
     norm, vocabulary, inner = 2 * d, 4107, 4 * d
