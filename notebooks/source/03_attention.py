@@ -556,6 +556,8 @@ pd.DataFrame(result, index=["AUROC", "from", "to"]).T.round(3)
 
 # %% [markdown]
 # The model is far above the motif score, so it uses the surroundings. It is *not* clearly above a bag of 3-mers on the same 62 bases: seven thousand sites and seconds of training are little, and position-free counts are a strong baseline. The shipped baselines count 3-mers in 100 bases on either side, and say how much more there is in wider flanks.
+#
+# Two things the interval does not show. It resamples test genes, not random starts: a second start, further down, gives another AUROC. And this notebook kept no validation sites apart while its tokens, crop and number of epochs were being settled, so the score may flatter the model, which makes its defeat by the 3-mers no smaller.
 
 # %%
 from gfm_lab.data import data_dir
