@@ -107,6 +107,8 @@ def batch(lengths, sides, seed=0):
     mask = torch.zeros_like(ids)
     for row, (length, side) in enumerate(zip(lengths, sides, strict=True)):
         mask[row, total - length if side == "left" else 0 :][:length] = 1
+        if (ids[row][mask[row] > 0] == MASK).all():  # where all is masked, ESM's token_dropout divides 0 by 0
+            ids[row] = 5
     return ids.masked_fill(mask == 0, PAD), mask
 
 
@@ -196,6 +198,19 @@ def test_at_any_size(family, data):
     assert difference <= TOLERANCE
     counted = {n: p.numel() for n, p in theirs.named_parameters() if "contact_head" not in n}  # not of the LM
     assert model.num_parameters() == sum(counted.values())
+
+
+def test_a_row_of_masked_tokens_alone_is_finite_with_token_dropout():
+    """transformers' ESM gives NaN here (0 / 0); ours a finite answer, also for the rows beside it."""
+    theirs = reference("esm", vocab_size=24, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+                       intermediate_size=6, token_dropout=True)  # fmt: skip
+    ids = torch.tensor([[MASK, MASK, PAD], [MASK, 5, 6]])
+    with torch.no_grad():
+        expected = theirs(input_ids=ids, attention_mask=(ids != PAD).long()).logits
+        logits = ours("esm", theirs)(ids, (ids != PAD).long()).logits
+    assert expected[0].isnan().any()
+    assert logits[ids != PAD].isfinite().all()
+    assert (logits[1] - expected[1]).abs().max() <= TOLERANCE
 
 
 def fixture(family):
