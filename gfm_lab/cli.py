@@ -87,6 +87,10 @@ def _fit(line: str) -> str:
     return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
 
 
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 6] + " [cut]"
+
+
 def _reason(fault: BaseException) -> str:
     lines = str(fault).strip().splitlines()
     return f"{type(fault).__name__}: {lines[0]}" if lines else type(fault).__name__
@@ -141,17 +145,21 @@ def _transformers() -> Finding:
 
 
 def _device() -> Finding:
-    from gfm_lab.device import describe
+    from gfm_lab.device import ENVIRONMENT, DeviceError, describe
 
     try:
         facts = describe()
+    except DeviceError as fault:
+        return Finding("BROKEN", "device", str(fault), f"Unset {ENVIRONMENT}, or set it to auto or cpu.")
     except Exception:
         return Finding("BROKEN", "device", "unknown until torch works", "Mend torch first.")
     kind = {"cuda": "CUDA", "mps": "MPS (Apple)", "cpu": "CPU"}[facts["device"]]
     memory = f", {facts['memory'] / _GIB:.0f} GiB" if facts["memory"] else ""
-    return Finding(
-        "ok", "device", f"{kind}: {facts['name']}{memory}; {facts['threads']} threads, {facts['cores']} cores"
-    )
+    asked = f" (by {ENVIRONMENT})" if facts["asked"] else ""
+    text = f"{kind}{asked}: {facts['name']}{memory}; {facts['threads']} threads, {facts['cores']} cores"
+    if facts["mps"]:  # it would be faster, but its numbers are what counts
+        return Finding("note", "device", text, f"MPS left out: {_cut(facts['mps'], 59)}")
+    return Finding("ok", "device", text)
 
 
 def _mamba() -> Finding:

@@ -121,6 +121,32 @@ def test_old_python(capsys, monkeypatch):
     assert cli._python() == cli.Finding("ok", "Python", "3.10.0")
 
 
+def test_device_asked_for(capsys, monkeypatch):
+    import torch
+
+    monkeypatch.setenv("GFM_LAB_DEVICE", "cpu")
+    code, findings = doctor(capsys)
+    assert code == 0 and findings["device"][1].startswith("CPU (by GFM_LAB_DEVICE): ")
+    monkeypatch.setenv("GFM_LAB_DEVICE", "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, findings = doctor(capsys)
+    assert code == 1 and broken(findings) == ["device"]
+    assert "'cuda' was asked for" in findings["device"][1] and "GFM_LAB_DEVICE" in findings["device"][2]
+
+
+def test_mps_that_computes_wrong_is_explained(capsys, monkeypatch):
+    import torch
+
+    reason = "gradient (second FFN) is off by 3.1e-02 (1e-03 allowed)"
+    monkeypatch.delenv("GFM_LAB_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(device, "mps_status", lambda: (False, reason))
+    code, findings = doctor(capsys)
+    assert code == 0 and findings["device"][0] == "note" and findings["device"][1].startswith("CPU: ")
+    assert findings["device"][2].endswith(reason)
+
+
 def fails():
     raise RuntimeError("manifest.json is not JSON")
 
@@ -216,96 +242,3 @@ def test_as_a_module_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip() == f"gfm-lab {__version__}"
-
-
-# --- device.py, with the GPU played by the CPU
-
-
-def test_pick_device_and_facts():
-    import torch
-
-    picked = device.pick_device()
-    assert torch.ones(2, device=picked).sum().item() == 2
-    facts = device.describe()
-    assert (
-        facts["device"] == picked.type and facts["threads"] == torch.get_num_threads() and facts["cores"] >= 1
-    )
-    assert (facts["memory"] is None) == (picked.type != "cuda")
-
-
-def test_a_gpu_that_is_listed_but_fails_is_not_picked(monkeypatch):
-    import torch
-
-    real = torch.ones
-
-    def ones(*size, device=None, **kwargs):
-        if device in ("cuda", "mps"):
-            raise RuntimeError("no kernel image is available for execution on the device")
-        return real(*size, device=device, **kwargs)
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    monkeypatch.setattr(torch, "ones", ones)
-    assert device.pick_device().type == "cpu"
-
-
-def play_cuda(monkeypatch, scan=None):
-    """Let the CPU stand in for a CUDA GPU, and `scan` for mamba-ssm's kernel (None: not installed)."""
-    import torch
-
-    real = torch.ones
-    monkeypatch.setattr(torch, "ones", lambda *size, device=None: real(*size))
-    monkeypatch.setattr(device, "pick_device", lambda: torch.device("cuda"))
-    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    if scan is not None:
-        for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface"):
-            module = types.ModuleType(name)
-            module.__path__ = []
-            monkeypatch.setitem(sys.modules, name, module)
-        sys.modules["mamba_ssm.ops.selective_scan_interface"].selective_scan_fn = scan
-        sys.modules["mamba_ssm"].__version__ = "9.9"
-    else:
-        monkeypatch.setitem(sys.modules, "mamba_ssm", None)
-
-
-def reference_scan(u, delta, a, b, c):
-    """The selective scan as its paper defines it (arXiv:2312.00752, eq. 2), in the kernel's layout."""
-    import torch
-
-    h = torch.zeros(*u.shape[:2], a.shape[1])
-    out = []
-    for t in range(u.shape[2]):
-        step = delta[:, :, t, None]
-        h = torch.exp(step * a) * h + step * b[:, None, :, t] * u[:, :, t, None]
-        out.append((h * c[:, None, :, t]).sum(-1))
-    return torch.stack(out, -1)
-
-
-def test_mamba_ssm_that_computes_right_is_usable(monkeypatch):
-    play_cuda(monkeypatch, reference_scan)
-    assert device.mamba_ssm_status() == (True, "selective scan runs (mamba-ssm 9.9)")
-
-
-def test_mamba_ssm_that_is_absent_broken_or_wrong_is_not(monkeypatch):
-    def breaks(*args):
-        raise RuntimeError("CUDA error: no kernel image\ndetails")
-
-    def wrong(u, *args):
-        return u * 0
-
-    for scan, says in (
-        (None, "not installed"),
-        (breaks, "RuntimeError: CUDA error: no kernel image"),
-        (wrong, "wrong"),
-    ):
-        with monkeypatch.context() as patch:
-            play_cuda(patch, scan)
-            usable, reason = device.mamba_ssm_status()
-            assert not usable and says in reason and "\n" not in reason
-
-
-def test_mamba_ssm_without_torch(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    usable, reason = device.mamba_ssm_status()
-    assert not usable and "torch" in reason
