@@ -12,6 +12,9 @@ through an unsolved notebook. It prints one line that begins with
     [not attempted yet]  the stub still says `...`
 
 and a progress line for the notebook. `check.results` maps each exercise to one of those three words.
+
+A notebook with a file in questions/ has quizzes as well, one for each part of the file. `check.questions("quiz")`
+prints the questions, and `check.quiz("bacd")` grades the letters: see `quiz.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +23,11 @@ import dis
 import importlib
 import pkgutil
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
+
+from gfm_lab.checks import quiz
 
 OK, HINT, TODO = "ok", "hint", "not attempted yet"
 
@@ -48,14 +54,24 @@ def exercise(notebook: str) -> Callable[[Callable[[Any], str]], Callable[[Any], 
 
 
 class Checks:
-    """The checks of one notebook, one method an exercise: `check.kmers(my_kmers)`. Made by `start`."""
+    """The checks of one notebook, one method an exercise or quiz: `check.kmers(my_kmers)`. Made by `start`."""
 
     def __init__(self, notebook: str) -> None:
         self.notebook = notebook
-        self.results: dict[str, str] = dict.fromkeys(_EXERCISES[notebook], TODO)
+        self._questions = quiz.load(notebook)
+        self._missed: dict[str, Counter[int]] = {part: Counter() for part in self._questions.parts}
+        self._checks = dict(_EXERCISES.get(notebook, {}))
+        for part in self._questions.parts:
+            if part in self._checks:
+                raise ValueError(f"{notebook}: {part!r} is both an exercise and a part of its questions")
+        # In the order of the notebook: placement, exercises, quiz.
+        quizzes = {part: self._quiz(part) for part in self._questions.parts}
+        placement = {"placement": quizzes.pop("placement")} if "placement" in quizzes else {}
+        self._checks = {**placement, **self._checks, **quizzes}
+        self.results: dict[str, str] = dict.fromkeys(self._checks, TODO)
 
     def __getattr__(self, name: str) -> Callable[[Any], None]:
-        exercises = _EXERCISES[self.__dict__["notebook"]] if "notebook" in self.__dict__ else {}
+        exercises = self.__dict__.get("_checks", {})
         if name not in exercises:
             raise AttributeError(f"no exercise {name!r} in this notebook; there are: {', '.join(exercises)}")
         return lambda answer: self._run(name, answer)
@@ -63,11 +79,40 @@ class Checks:
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.results]
 
+    def questions(self, part: str = "quiz") -> None:
+        """Print the questions of one part, "quiz" or "placement", with lettered choices.
+
+        Raises:
+            ValueError: this notebook has no such part.
+        """
+        if part not in self._questions.parts:
+            known = ", ".join(self._questions.parts) or "none"
+            raise ValueError(f"{self.notebook} has no questions {part!r}; there are: {known}")
+        print(quiz.as_text(self._questions.parts[part]))
+
+    def _quiz(self, part: str) -> Callable[[Any], str]:
+        """The check of one part. A placement quiz gives advice, whatever the score; the others grade."""
+        questions = self._questions.parts[part]
+
+        def check(answer: Any) -> str:
+            try:
+                chosen = quiz.read_letters(answer, questions, unknown=part == "placement")
+            except ValueError as fault:
+                raise Hint(str(fault)) from None
+            if part == "placement":
+                return quiz.advice(questions, chosen, self._questions.next)
+            right, text = quiz.graded(questions, chosen, self._missed[part])
+            if not right:
+                raise Hint(text)
+            return text
+
+        return check
+
     def _run(self, name: str, answer: Any) -> None:
         try:
             if is_stub(answer):
                 raise NotAttempted
-            status, text = OK, _EXERCISES[self.notebook][name](answer)
+            status, text = OK, self._checks[name](answer)
         except NotAttempted:
             status, text = TODO, "replace the three dots by your answer, then run the cell again"
         except Hint as hint:
@@ -88,12 +133,13 @@ def start(notebook: str) -> Checks:
         notebook: its file name without the ending, such as "01_tokenization".
 
     Raises:
-        ValueError: no exercises are known under that name.
+        ValueError: no exercises and no questions are known under that name, or its questions are malformed.
     """
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    if notebook not in _EXERCISES:
-        raise ValueError(f"no exercises for {notebook!r}; known notebooks: {', '.join(sorted(_EXERCISES))}")
+    known = sorted({*_EXERCISES, *quiz.notebooks()})
+    if notebook not in known:
+        raise ValueError(f"no exercises for {notebook!r}; known notebooks: {', '.join(known)}")
     return Checks(notebook)
 
 
