@@ -165,12 +165,17 @@ class KmerSum(nn.Module):
     Base t sees only bases up to t, so the sum is safe in causal models. A k-mer that reaches into padding, a special
     token, N or a mask contributes nothing: a masked base is not leaked by its neighbours' k-mers.
 
+    With `flanks`, made for masked models, base t gets the k-mers that end at t - 1 and, from a second set of tables,
+    those that start at t + 1. Neither holds base t, so a masked base still sees its flanks, and the sum of both sides
+    is a log-linear two-sided k-mer model already before the first mixer.
+
     Args:
         vocab_size: of the tokenizer; `base_ids` must lie within.
         dim: width D of the vectors.
         k: the longest k-mer, 1 to 8; the tables have 4 + 16 + ... + 4**k rows.
         base_ids: the ids of A, C, G, T (any order, the same for input and training). Default: 5, 6, 7, 8, as in
             `NucleotideTokenizer()`; HyenaDNA and Caduceus use 7, 8, 9, 10.
+        flanks: k-mers on either side of the base, in place of those that end at it; not for causal models.
 
     Raises:
         ValueError: k outside 1 to 8, or base_ids are not four different ids below vocab_size.
@@ -178,7 +183,14 @@ class KmerSum(nn.Module):
     Introduced in notebook 02.
     """
 
-    def __init__(self, vocab_size: int, dim: int, k: int, base_ids: Sequence[int] = (5, 6, 7, 8)) -> None:
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int,
+        k: int,
+        base_ids: Sequence[int] = (5, 6, 7, 8),
+        flanks: bool = False,
+    ) -> None:
         super().__init__()
         if not 1 <= k <= 8:
             raise ValueError(f"kmer_sum must be 1 to 8 (4**8 = 65,536 rows), not {k}")
@@ -190,6 +202,7 @@ class KmerSum(nn.Module):
         self.k = k
         self.base_ids = tuple(base_ids)
         self.tables = nn.ModuleList(nn.Embedding(4**n, dim) for n in range(1, k + 1))
+        self.after = nn.ModuleList(nn.Embedding(4**n, dim) for n in range(1, k + 1)) if flanks else None
 
     def codes(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """0 to 3 at the four bases, -1 at everything else and at padding."""
@@ -201,15 +214,24 @@ class KmerSum(nn.Module):
     def forward(
         self, ids: Tensor, mask: Tensor | None = None, state: dict[str, Tensor] | None = None
     ) -> Tensor:
-        """Sum of the vectors of all k-mers that end at each token, (B, L, D).
+        """Sum of the vectors of all k-mers that end at each token (with `flanks`: beside each token), (B, L, D).
 
         Args:
             ids: (B, L).
             mask: (B, L), 0 at padding.
             state: None, or a dict that keeps each row's last k - 1 bases between steps; filled in place.
+
+        Raises:
+            ValueError: `flanks` with a state: what follows a token is not known while decoding.
         """
         codes = self.codes(ids, mask)
         length = ids.shape[1]
+        if self.after is not None:
+            if state is not None:
+                raise ValueError("kmer_flanks reads the bases on both sides: it cannot decode step by step")
+            before = self._ending(codes, self.tables, length)
+            after = self._ending(codes.flip(1), self.after, length).flip(1)  # read from the end
+            return F.pad(before, (0, 0, 1, 0))[:, :length] + F.pad(after, (0, 0, 0, 1))[:, 1:]
         if state is not None:
             before = state.get("codes", codes.new_full((ids.shape[0], self.k - 1), -1))
             codes = torch.cat((before, codes), dim=1)
@@ -218,9 +240,14 @@ class KmerSum(nn.Module):
             # The last k - 1 tokens of each row; the sort moves padding to the front and keeps the order of the rest.
             order = real.argsort(dim=1, stable=True)
             state["codes"] = codes.gather(1, order[:, codes.shape[1] - (self.k - 1) :])
+        return self._ending(codes, self.tables, length)
+
+    @staticmethod
+    def _ending(codes: Tensor, tables: nn.ModuleList, length: int) -> Tensor:
+        """Sum of the vectors of all k-mers that end at each of the last `length` columns."""
         total: Tensor | None = None
         number, whole = torch.zeros_like(codes), torch.ones_like(codes, dtype=torch.bool)
-        for n, table in enumerate(self.tables):
+        for n, table in enumerate(tables):
             shifted = F.pad(codes, (n, 0), value=-1)[:, : codes.shape[1]]  # the base n steps back
             whole = whole & (shifted >= 0)
             number = number + shifted.clamp_min(0) * 4**n  # letters as digits in base 4, the last one lowest
@@ -249,7 +276,7 @@ class Embedding(nn.Module):
             doi:10.1126/science.ade2574, after transformers' EsmEmbeddings).
         mask_token_id: needed by token_dropout. pad_token_id: whose row starts at zero and is not trained.
         dropout: on the result, in training.
-        kmer_sum: k of `KmerSum`, 0 for none; base_ids: its ids of A, C, G, T.
+        kmer_sum: k of `KmerSum`, 0 for none; base_ids: its ids of A, C, G, T; kmer_flanks: its `flanks`.
 
     Raises:
         ValueError: an argument makes no sense; the message says which and what would be right.
@@ -274,8 +301,11 @@ class Embedding(nn.Module):
         dropout: float = 0.0,
         kmer_sum: int = 0,
         base_ids: Sequence[int] = (5, 6, 7, 8),
+        kmer_flanks: bool = False,
     ) -> None:
         super().__init__()
+        if kmer_flanks and not kmer_sum:
+            raise ValueError("kmer_flanks says which k-mers kmer_sum adds: set kmer_sum, such as 6")
         if positions not in POSITIONS:
             raise ValueError(f"positions {positions!r} is unknown: choose one of {', '.join(POSITIONS)}")
         if positions == "learned" and (max_position_embeddings or 0) <= position_offset:
@@ -293,7 +323,7 @@ class Embedding(nn.Module):
         self.token = nn.Embedding(vocab_size, hidden_size, padding_idx=pad_token_id)
         self.position = nn.Embedding(max_position_embeddings, hidden_size) if positions == "learned" else None
         self.token_type = nn.Embedding(token_types, hidden_size) if token_types else None
-        self.kmers = KmerSum(vocab_size, hidden_size, kmer_sum, base_ids) if kmer_sum else None
+        self.kmers = KmerSum(vocab_size, hidden_size, kmer_sum, base_ids, kmer_flanks) if kmer_sum else None
         self.norm = nn.LayerNorm(hidden_size, eps=norm_eps) if embedding_norm else None
         self.dropout = nn.Dropout(dropout)
 

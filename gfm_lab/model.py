@@ -100,6 +100,7 @@ class GenomicConfig(PreTrainedConfig):
     token_dropout: bool = False  # ESM's rescaling for masked tokens
     kmer_sum: int = 0  # each base enriched with the 1-mer .. k-mer that ends there
     base_ids: tuple[int, ...] | list[int] = (5, 6, 7, 8)  # of A, C, G, T: for kmer_sum
+    kmer_flanks: bool = False  # kmer_sum beside each base, on both sides, not at it: for masked models
     # Site 3, the mixer, and the block around it.
     mixer: str = "attention"  # a name in gfm_lab.mixers
     mixer_options: dict[str, Any] | None = None  # its own arguments; a list gives one value for each layer
@@ -174,6 +175,11 @@ class GenomicConfig(PreTrainedConfig):
                     f"mixer_options[{name!r}] lists {len(value)} values for {self.num_hidden_layers} layers: give "
                     f"one for each, or one that is no list, for all"
                 )
+        if self.kmer_flanks and self.causal:
+            raise ValueError(
+                "kmer_flanks also reads the bases after each one, which a causal model has to predict: set "
+                "kmer_flanks=False, or causal=False"
+            )
         if self.strands == "single" and self.exchange_strands:
             raise ValueError("exchange_strands needs two strands: set strands='shared'")
         if self.strands != "single":
