@@ -30,7 +30,7 @@ import numpy as np
 
 from gfm_lab.sequence import IUPAC, SequenceError
 
-__all__ = ["MarkovModel", "TwoSidedBackoff"]
+__all__ = ["MarkovModel", "TwoSidedBackoff", "codes_of"]
 
 BASES = "ACGT"
 STRENGTHS = (1.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)  # what tuning tries
@@ -48,7 +48,7 @@ class MarkovModel:
     """The next base given the `order` bases before it; order 0 knows base frequencies alone.
 
     order: 0 to 12. strength: pseudo-counts of back-off; None: the best of STRENGTHS on `valid`, or 16 without it.
-    Memory: about 6 * 4**order bytes after fitting, 0.4 GB at order 12, twice that while fitting.
+    Memory: 22 * 4**order bytes (0.36 GB at order 12), three to four times that while fitting.
 
     >>> model = MarkovModel(order=2).fit("ACGACGACGACG", both_strands=False)
     >>> model.bits_per_base("ACGACG") < 2
@@ -80,7 +80,7 @@ class MarkovModel:
         `valid` serves to choose the strength, by causal bits per base; it is never counted. Returns the model itself.
         Raises ValueError if there is no base to count, SequenceError for a letter that is no nucleotide.
         """
-        codes = _encode(sequences)
+        codes = codes_of(sequences)
         _something(codes, "fit on")
         counts = self._count(codes, both_strands)
         self.strength = self._given if self._given is not None else self._tune(counts, valid)
@@ -93,9 +93,7 @@ class MarkovModel:
             p[:] = seen
             # A context's number without its farthest base repeats 4 times from front to back.
             p.reshape(4 if k else 1, -1, 4)[:] += np.float32(self.strength) * below
-            total = sum(
-                seen[:, base].astype(np.float32) for base in range(4)
-            )  # by column: far faster than by row
+            total = sum(seen[:, base].astype(np.float32) for base in range(4))  # faster than summing rows
             p /= (total + np.float32(self.strength))[:, None]
             np.maximum(p, SMALLEST, out=p)
             below = p.copy() if k < self.order else below
@@ -126,7 +124,7 @@ class MarkovModel:
     def _tune(self, counts: np.ndarray, valid: str | Iterable[str] | None) -> float:
         if valid is None:
             return DEFAULT_STRENGTH
-        codes = _encode(valid)
+        codes = codes_of(valid)
         _something(codes, "tune on")
         words, run = self._words(codes)
         levels = []
@@ -146,13 +144,18 @@ class MarkovModel:
 
     # ---- Scoring ----
 
+    def probabilities(self, sequence: str) -> np.ndarray:
+        """(L, 4) P(A), P(C), P(G), P(T) at each base given the bases before it; nan where there is no base."""
+        codes = codes_of(sequence)
+        words, run = self._words(codes)
+        first = (words & ~3) + self._offset[run]
+        p = np.exp2(self._fitted()[first[:, None] + np.arange(4)].astype(float))
+        p[codes > 3] = np.nan
+        return p
+
     def bits(self, sequence: str) -> np.ndarray:
         """(L,) -log2 P(base | the bases before it); nan where there is no A, C, G or T."""
-        codes = _encode(sequence)
-        words, run = self._words(codes)
-        bits = -self._fitted()[words + self._offset[run]].astype(float)
-        bits[codes > 3] = np.nan
-        return bits
+        return _bits_of(self.probabilities(sequence), sequence)
 
     def bits_per_base(self, sequence: str) -> float:
         """Mean of `bits`, from left to right. Raises ValueError if there is no base."""
@@ -163,7 +166,7 @@ class MarkovModel:
 
         masked: None masks one base at a time, protocol (a); a boolean array (L,) masks these together, protocol (b).
         """
-        codes = _encode(sequence)
+        codes = codes_of(sequence)
         if masked is None:
             return self._one_at_a_time(codes)
         return self._together(codes, _checked_mask(masked, codes))
@@ -346,7 +349,7 @@ class TwoSidedBackoff:
         `valid` serves to choose the strength, by bits per masked base under protocol (a), or under (b) with its mask
         `masked`; it is never counted. Returns the model itself. Raises ValueError if there is no base to count.
         """
-        codes = _encode(sequences)
+        codes = codes_of(sequences)
         _something(codes, "fit on")
         counts = np.zeros(self._size, dtype=np.uint32)
         for strand in (codes, _reverse(codes)) if both_strands else (codes,):
@@ -358,7 +361,7 @@ class TwoSidedBackoff:
         self._counts = counts
         self.strength = DEFAULT_STRENGTH if self._given is None else self._given
         if self._given is None and valid is not None:
-            codes = _encode(valid)
+            codes = codes_of(valid)
             _something(codes, "tune on")
             hidden = None if masked is None else _checked_mask(masked, codes)
             self.strength = self._tune(codes, hidden)
@@ -437,7 +440,7 @@ class TwoSidedBackoff:
 
         masked: None masks one base at a time, protocol (a); a boolean array (L,) masks these together, protocol (b).
         """
-        codes = _encode(sequence)
+        codes = codes_of(sequence)
         hidden = None if masked is None else _checked_mask(masked, codes)
         return self._backed_off(self._seen(codes, hidden), len(codes), self.strength)
 
@@ -453,8 +456,12 @@ class TwoSidedBackoff:
 # ---- Helpers ----
 
 
-def _encode(sequences: str | Iterable[str]) -> np.ndarray:
-    """One array for all sequences: A, C, G, T as 0..3, anything else as 4, and a 4 between two sequences."""
+def codes_of(sequences: str | Iterable[str]) -> np.ndarray:
+    """(L,) uint8: A, C, G, T of either case as 0..3, N and other IUPAC codes as 4; several texts with a 4 in between.
+
+    An object with an attribute `sequence` counts as that text. Raises SequenceError for a letter that is no nucleotide.
+    Introduced in notebook 09.
+    """
     parts = []
     for number, text in enumerate([sequences] if isinstance(sequences, str) else sequences):
         text = getattr(text, "sequence", text)
@@ -485,7 +492,7 @@ def _run_before(hidden: np.ndarray) -> np.ndarray:
 
 def _bits_of(p: np.ndarray, sequence: str) -> np.ndarray:
     """(L, 4) probabilities -> (L,) bits of the bases that stand there."""
-    return -np.log2(p[np.arange(len(p)), np.minimum(_encode(sequence), 3)])
+    return -np.log2(p[np.arange(len(p)), np.minimum(codes_of(sequence), 3)])
 
 
 def _mean(bits: np.ndarray) -> float:
