@@ -62,7 +62,7 @@ class MarkovModel:
         self.strength = self._given = _checked_strength(strength)
         # The tables of order 0, 1, ... `order` lie one after the other; that of order k holds 4**(k + 1) words.
         self._offset = np.array([(4 ** (k + 1) - 4) // 3 for k in range(order + 2)])
-        self._log_p: np.ndarray | None = None  # log2 P of each word's last base given the others
+        self._p: np.ndarray | None = None  # P of each word's last base given the others
 
     def __repr__(self) -> str:
         return f"MarkovModel(order={self.order}, strength={self.strength})"
@@ -85,19 +85,18 @@ class MarkovModel:
         counts = self._count(codes, both_strands)
         self.strength = self._given if self._given is not None else self._tune(counts, valid)
 
-        self._log_p = np.empty(self._offset[-1], dtype=np.float32)
+        self._p = np.empty(self._offset[-1], dtype=np.float32)
         below = np.full((1, 4), 0.25, dtype=np.float32)
         for k in range(self.order + 1):
             part = slice(self._offset[k], self._offset[k + 1])
-            seen, p = counts[part].reshape(-1, 4), self._log_p[part].reshape(-1, 4)  # views: (4**k, 4)
+            seen, p = counts[part].reshape(-1, 4), self._p[part].reshape(-1, 4)  # views: (4**k, 4)
             p[:] = seen
             # A context's number without its farthest base repeats 4 times from front to back.
             p.reshape(4 if k else 1, -1, 4)[:] += np.float32(self.strength) * below
             total = sum(seen[:, base].astype(np.float32) for base in range(4))  # faster than summing rows
             p /= (total + np.float32(self.strength))[:, None]
             np.maximum(p, SMALLEST, out=p)
-            below = p.copy() if k < self.order else below
-        np.log2(self._log_p, out=self._log_p)
+            below = p
         return self
 
     def _count(self, codes: np.ndarray, both_strands: bool) -> np.ndarray:
@@ -105,8 +104,8 @@ class MarkovModel:
         counts = np.zeros(self._offset[-1], dtype=np.uint32)
         for strand in (codes, _reverse(codes)) if both_strands else (codes,):
             words, run = self._words(strand)
-            words = (words + self._offset[run])[strand < 4]
-            np.add.at(counts, np.sort(words), np.uint32(1))  # sorted, this is many times faster
+            found, often = np.unique((words + self._offset[run])[strand < 4], return_counts=True)
+            counts[found] += often.astype(np.uint32)
         for k in range(self.order, 0, -1):  # every word contains a shorter one: leave its first letter out
             table = counts[self._offset[k] : self._offset[k + 1]].reshape(4, -1)
             counts[self._offset[k - 1] : self._offset[k]] += table.sum(axis=0, dtype=np.uint32)
@@ -149,7 +148,7 @@ class MarkovModel:
         codes = codes_of(sequence)
         words, run = self._words(codes)
         first = (words & ~3) + self._offset[run]
-        p = np.exp2(self._fitted()[first[:, None] + np.arange(4)].astype(float))
+        p = self._fitted()[first[:, None] + np.arange(4)].astype(float)
         p[codes > 3] = np.nan
         return p
 
@@ -185,7 +184,7 @@ class MarkovModel:
 
     def _one_at_a_time(self, codes: np.ndarray) -> np.ndarray:
         # P(x_i | rest) is proportional to P(whole sequence), of which only the order + 1 factors with x_i change.
-        log_p, (words, run) = self._fitted(), self._words(codes)
+        table, (words, run) = self._fitted(), self._words(codes)
         index = words + self._offset[run]
         score = np.zeros((len(codes), 4))
         for ahead in range(self.order + 1):
@@ -193,7 +192,7 @@ class MarkovModel:
             i = later - ahead
             without = index[later] - (codes[i].astype(np.int64) << 2 * ahead)
             for base in range(4):
-                score[i, base] += log_p[without + (base << 2 * ahead)]
+                score[i, base] += np.log2(table[without + (base << 2 * ahead)])
         p = np.exp2(score - score.max(axis=1, keepdims=True, initial=-np.inf))
         p /= p.sum(axis=1, keepdims=True)
         p[codes > 3] = np.nan
@@ -246,7 +245,7 @@ class MarkovModel:
         stop: np.ndarray,
     ) -> None:
         """Fill rows of `out` (L, 4) with the posteriors of the masked bases of B knots, [first, stop) each."""
-        log_p, keep = self._fitted(), 4**self.order - 1
+        table, keep = self._fitted(), 4**self.order - 1
         # State arrays are ragged: knot b has states[b] of them, the fillings counted with the newest digit last.
         states = np.ones(len(first), dtype=np.int64)
         context = np.where(first > 0, words[first - 1], 0) & ((1 << 2 * run[first]) - 1)  # (sum of states,)
@@ -264,7 +263,7 @@ class MarkovModel:
             rank = np.arange(len(knot)) - np.repeat(np.cumsum(states * fan) - states * fan, states * fan)
             letter = np.where(masked[at][knot], rank & 3, codes[at][knot])
             word = context[source] * 4 + letter
-            p = np.exp2(log_p[word + self._offset[run[at]][knot]].astype(float))
+            p = table[word + self._offset[run[at]][knot]].astype(float)
             # Fillings that differ only in the base that now leaves the context become one state.
             leaves = masked[at - self.order] if t >= self.order else np.zeros(running, dtype=bool)
             states = states * fan // np.where(leaves, 4, 1)
@@ -298,11 +297,11 @@ class MarkovModel:
         """`length` bases drawn from the model, from an empty context. Raises ValueError for a negative length."""
         if length < 0:
             raise ValueError(f"length is {length}: it must be at least 0")
-        log_p, keep = self._fitted(), 4**self.order - 1
+        table, keep = self._fitted(), 4**self.order - 1
         context, letters = 0, []
         for i, draw in enumerate(np.random.default_rng(seed).random(length).tolist()):
             start = self._offset[min(i, self.order)] + 4 * context
-            a, c, g, t = np.exp2(log_p[start : start + 4]).tolist()
+            a, c, g, t = table[start : start + 4].tolist()
             draw *= a + c + g + t
             letter = (draw >= a) + (draw >= a + c) + (draw >= a + c + g)
             letters.append(letter)
@@ -310,9 +309,9 @@ class MarkovModel:
         return "".join(BASES[letter] for letter in letters)
 
     def _fitted(self) -> np.ndarray:
-        if self._log_p is None:
+        if self._p is None:
             raise RuntimeError("this MarkovModel has no counts yet: call fit(sequences) first")
-        return self._log_p
+        return self._p
 
 
 class TwoSidedBackoff:
@@ -356,7 +355,8 @@ class TwoSidedBackoff:
             known = strand < 4
             left, right = self._visible(strand > 3)
             words = self._index(self._words(strand)[known], left[known], right[known])
-            np.add.at(counts, np.sort(words), np.uint32(1))  # sorted, this is many times faster
+            found, often = np.unique(words, return_counts=True)
+            counts[found] += often.astype(np.uint32)
         self._add_up(counts)
         self._counts = counts
         self.strength = DEFAULT_STRENGTH if self._given is None else self._given
