@@ -244,6 +244,10 @@ PARTS = [
 every_part = pytest.mark.parametrize(("notebook", "part"), PARTS)
 
 
+def test_there_are_questions():
+    assert {"quiz", "placement"} <= {part for n in quiz.notebooks() for part in quiz.load(n).parts}
+
+
 @every_part
 def test_questions_are_whole_and_differ(notebook, part):
     questions = quiz.load(notebook).parts[part]
