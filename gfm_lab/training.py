@@ -16,7 +16,6 @@ import itertools
 import json
 import math
 import os
-import re
 import shutil
 import signal
 import sys
@@ -24,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,216 +44,11 @@ from transformers import (
 from gfm_lab import runs
 from gfm_lab.objectives import MaskedLMCollator, NextTokenCollator
 from gfm_lab.runs import DiskFull, Run, RunError
-from gfm_lab.sequence import read_fasta, reverse_complement
+from gfm_lab.windows import Stretch, Windows, check_apart, read_stretches, stretches
 
 __all__ = ["DiskFull", "Run", "RunError", "Stretch", "Windows", "pretrain", "read_stretches", "stretches"]
 
 BITS = 1 / math.log(2)  # of one nat
-DRAWS = 4096  # random numbers are drawn for so many windows at once
-
-
-# ---- What is read: stretches of DNA and windows in them ----
-
-
-class Stretch(NamedTuple):
-    """One contiguous stretch of DNA: `sequence` is [start, stop) of `source`, 0-based, on the forward strand."""
-
-    source: str
-    start: int
-    stop: int
-    sequence: str
-
-    def __repr__(self) -> str:
-        return f"Stretch({self.name})"
-
-    @property
-    def name(self) -> str:
-        return f"{self.source}:{self.start:,}-{self.stop:,}"
-
-
-def stretches(genome: Any, split: str) -> list[Stretch]:
-    """The stretch of a `Genome` (see `load_data`) that is its "train", "valid" or "test" split.
-
-    Coordinates are those of the chromosome. Raises ValueError for another split. Introduced in notebook 09.
-    """
-    sequence = genome.split(split)
-    start = genome.offset + genome.splits[split][0]
-    return [Stretch(genome.accession, start, start + len(sequence), sequence)]
-
-
-def read_stretches(path: str | Path) -> list[Stretch]:
-    """The records of a FASTA file. A name like `chr20:1001-2000` (1-based, closed: samtools faidx) gives coordinates.
-
-    Otherwise a record counts as a whole sequence of its own. Raises SequenceError for a file that is no FASTA.
-    """
-    found = []
-    for name, sequence in read_fasta(path):
-        place = re.fullmatch(r"(.+):([\d,]+)-([\d,]+)", name)
-        start, stop = (int(number.replace(",", "")) for number in place.groups()[1:]) if place else (0, 0)
-        if place and stop - start + 1 == len(sequence):
-            found.append(Stretch(place[1], start - 1, stop, sequence))
-        else:
-            found.append(Stretch(name, 0, len(sequence), sequence))
-    return found
-
-
-class Windows(Dataset):
-    """Windows of `window` bases anywhere in the stretches and, if wanted, on either strand; item i is always the same.
-
-    An item is {"input_ids": (T,), "index": i}. Where it lies and which strand it is depends on (seed, i) alone. No
-    special tokens are added: a window out of the middle of a genome neither begins nor ends anything.
-    A window with more than `max_unknown` of other letters than A, C, G, T is never drawn.
-
-    Tokens that start at every base are cut once and sliced; others (BPE, words side by side) are cut for each window,
-    so that they begin at every phase. Raises ValueError if no window can be drawn, and says why.
-    """
-
-    def __init__(
-        self,
-        stretches: Sequence[Stretch],
-        tokenizer: Any,
-        window: int,
-        count: int,
-        seed: int = 0,
-        strands: bool = True,
-        max_unknown: float = 0.1,
-    ) -> None:
-        self.stretches, self.tokenizer, self.window, self.count = [*stretches], tokenizer, window, count
-        self.seed, self.strands = seed, strands
-        self.begin, self.where, self.upto = _allowed_starts(self.stretches, window, max_unknown)
-        k = getattr(tokenizer, "k", None)
-        # One token a base, whatever the letters are?
-        self.sliced = getattr(tokenizer, "stride", None) == 1 and (k == 1 or tokenizer.on_unknown != "split")
-        self.tokens = window - k + 1 if self.sliced else None
-        if self.sliced and self.tokens < 1:
-            raise ValueError(
-                f"a window of {window} bases is shorter than one {k}-mer: choose a longer window"
-            )
-        self.parts = [_encode(tokenizer, s) if self.sliced else None for s in self.stretches]
-        self.block: tuple[int, np.ndarray] | None = None
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        return self.__getitems__([i])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Several items at once: torch's DataLoader asks for a batch this way."""
-        return [self.item(i, *self.place(i)) for i in indices]
-
-    def place(self, i: int) -> tuple[int, int, bool]:
-        """Window i: number of its stretch, first base there, whether it is read on the reverse strand."""
-        if self.block is None or self.block[0] != i // DRAWS:
-            draws = np.random.default_rng([self.seed, i // DRAWS]).random((DRAWS, 2))
-            self.block = (i // DRAWS, draws)
-        position, coin = self.block[1][i % DRAWS]
-        at = int(position * self.upto[-1])  # among all starts that are allowed
-        run = int(np.searchsorted(self.upto, at, side="right"))
-        start = int(self.begin[run]) + at - (int(self.upto[run - 1]) if run else 0)
-        return int(self.where[run]), start, bool(self.strands and coin < 0.5)
-
-    def item(self, i: int, stretch: int, start: int, reverse: bool) -> dict[str, Any]:
-        if self.sliced:
-            ids = self.parts[stretch][start : start + self.tokens]
-            if reverse:
-                ids = self.tokenizer.complement_ids[ids[::-1]]
-            return {"input_ids": ids, "index": i}
-        bases = self.stretches[stretch].sequence[start : start + self.window]
-        bases = reverse_complement(bases) if reverse else bases
-        return {"input_ids": _ids(self.tokenizer, bases), "index": i}
-
-    def evenly(self, count: int) -> list[dict[str, Any]]:
-        """At most `count` windows that do not overlap, forward strand, spread evenly: for validation."""
-        places: list[tuple[int, int]] = []
-        for stretch, begin, starts in zip(self.where, self.begin, np.diff(self.upto, prepend=0), strict=True):
-            if places and places[-1][0] == stretch:
-                free = places[-1][1] + self.window
-                starts, begin = starts - max(0, free - begin), max(begin, free)
-            places += [(int(stretch), int(s)) for s in range(begin, begin + starts, self.window)]
-        chosen = np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int))
-        return [self.item(i, *places[at], False) for i, at in enumerate(chosen)]
-
-
-def _allowed_starts(
-    stretches: Sequence[Stretch], window: int, max_unknown: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Runs of bases at which a window may start: first base of each (R,), its stretch (R,), starts up to it (R,)."""
-    if not stretches:
-        raise ValueError("there is nothing to read: give at least one stretch")
-    if window < 1:
-        raise ValueError(f"a window has at least one base, not {window}")
-    begin, where, number = [], [], []
-    for i, stretch in enumerate(stretches):
-        starts = len(stretch.sequence) - window + 1
-        if starts < 1:
-            continue
-        letters = np.frombuffer(stretch.sequence.encode("ascii", "replace"), np.uint8)
-        known = np.isin(letters, np.frombuffer(b"ACGTacgt", np.uint8))
-        if known.all():
-            runs_here = np.array([[0, starts]])
-        else:
-            before = np.concatenate([[0], np.cumsum(~known, dtype=np.int32)])
-            allowed = before[window:] - before[:-window] <= max_unknown * window
-            runs_here = np.flatnonzero(np.diff(allowed, prepend=False, append=False)).reshape(-1, 2)
-        begin += runs_here[:, 0].tolist()
-        number += (runs_here[:, 1] - runs_here[:, 0]).tolist()
-        where += [i] * len(runs_here)
-    if not begin:
-        longest = max(stretches, key=lambda stretch: len(stretch.sequence))
-        if len(longest.sequence) < window:
-            raise ValueError(
-                f"every stretch is shorter than a window of {window:,} bases; the longest is {longest.name} with "
-                f"{len(longest.sequence):,}: choose a shorter window or give longer sequences"
-            )
-        raise ValueError(
-            f"no window of {window:,} bases has at most {max_unknown:.0%} letters other than A, C, G, T: "
-            f"{longest.name} is nearly all N. Give sequences with bases, or a larger max_unknown"
-        )
-    return np.array(begin, np.int64), np.array(where, np.int64), np.cumsum(number, dtype=np.int64)
-
-
-def _encode(tokenizer: Any, stretch: Stretch) -> np.ndarray:
-    try:
-        return _ids(tokenizer, stretch.sequence)
-    except ValueError as fault:
-        raise ValueError(f"{stretch.name}: {fault}") from None
-
-
-def _ids(tokenizer: Any, bases: str) -> np.ndarray:
-    if hasattr(tokenizer, "encode_array"):
-        return tokenizer.encode_array(bases)
-    return np.array(tokenizer(bases, add_special_tokens=False)["input_ids"], np.int64)
-
-
-def _check_apart(train: Sequence[Stretch], valid: Sequence[Stretch]) -> None:
-    """Raise ValueError if validation and training read the same bases."""
-    for name, part in (("train", train), ("valid", valid)):
-        for stretch in part:
-            if not isinstance(stretch, Stretch):
-                raise TypeError(
-                    f"{name} holds {type(stretch).__name__}, not Stretch: use stretches(genome, {name!r}), "
-                    f"read_stretches(path), or Stretch(source, start, stop, sequence)"
-                )
-            if stretch.stop - stretch.start != len(stretch.sequence):
-                raise ValueError(
-                    f"{stretch.name} spans {stretch.stop - stretch.start:,} bases, its sequence has "
-                    f"{len(stretch.sequence):,}"
-                )
-    for v in valid:
-        for t in train:
-            low, high = max(v.start, t.start), min(v.stop, t.stop)
-            if v.source == t.source and low < high:
-                raise ValueError(
-                    f"validation and training overlap in {high - low:,} bases: {v.source}:{low:,}-{high:,} (0-based, "
-                    f"half-open) lies in the validation stretch {v.name} and in the training stretch {t.name}. A score "
-                    f"on bases that were trained on means nothing: choose regions that are apart"
-                )
-            if v.source != t.source and v.sequence and v.sequence in t.sequence:
-                raise ValueError(
-                    f"the validation stretch {v.name} stands word for word in the training stretch {t.name}: choose "
-                    f"regions that are apart"
-                )
 
 
 # ---- Model and tokenizer belong together ----
@@ -379,7 +173,7 @@ def pretrain(
     for name in ("steps", "batch_size", "window", "accumulate", "valid_windows"):
         if settings[name] < 1:
             raise ValueError(f"{name} must be at least 1, not {settings[name]}")
-    _check_apart(train, valid)
+    check_apart(train, valid)
     _check_tokenizer(model, tokenizer, "pretrain")
     place = pick_device(device)
     dtype = precision_of(place, precision)
