@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 70 minutes | under 60 seconds on 2 cores, under 1 GB | Python and numpy; no biology |
+# | about 70 minutes | under 30 seconds on 2 cores, under 1 GB | Python and numpy; no biology |
 
 # %% tags=["setup", "nbval-ignore-output"]
 from collections import Counter
