@@ -12,18 +12,20 @@ Nothing here trains: `gfm_lab.training` does, and calls these functions. Introdu
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,15 +76,20 @@ class Run:
 
         return pd.DataFrame(self.log)
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last validation: name -> value."""
+        last = next((line for line in reversed(self.log) if any(n.startswith("valid_") for n in line)), {})
+        return {n.removeprefix("valid_"): value for n, value in last.items() if n.startswith("valid_")}
+
     def plot(self, baselines: Mapping[str, float] | None = None) -> Figure:
         """The loss curves; `baselines` maps a name to the height of a horizontal line. Introduced in notebook 09."""
         return plot_log(self.log, self.settings.get("unit", "loss"), baselines)
 
     def __repr__(self) -> str:
-        last = next((line for line in reversed(self.log) if "valid_bits" in line), {})
-        bits = f", {last['valid_bits']:.4f} {self.settings.get('unit', 'bits')}" if last else ""
-        speed = f", {self.tokens_per_second:,.0f} tokens/s" if self.tokens_per_second else ""
-        return f"Run({self.output.name!r}: step {self.log[-1]['step'] if self.log else 0:,}{bits}{speed})"
+        found = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        step = self.log[-1]["step"] if self.log else 0
+        return f"Run({self.output.name!r}: step {step:,}; valid {found}; {self.seconds:,.0f} s)"
 
 
 # ---- Files that are whole or absent ----
@@ -120,8 +127,10 @@ def rewrite_log(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def move_into(source: Path, target: Path) -> None:
-    """Move every file of `source` into `target`, replacing what has its name, and remove `source`."""
+    """Move everything in `source` into `target`, replacing files of the same name, and remove `source`."""
     for file in sorted(source.iterdir()):
+        if file.is_dir():
+            shutil.rmtree(target / file.name, ignore_errors=True)
         os.replace(file, target / file.name)
     source.rmdir()
 
@@ -158,6 +167,14 @@ def folder_size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.exists() else 0
 
 
+def checkpoint_size(folder: Path, model: Any) -> int:
+    """Bytes of the next checkpoint: as the last one, or weights and the optimizer's two averages of each."""
+    whole = checkpoints(folder)
+    if whole:
+        return folder_size(whole[-1]) + MB
+    return 3 * sum(p.numel() * p.element_size() for p in model.parameters()) + MB
+
+
 def free_space(folder: Path) -> int:
     """Bytes that can still be written where `folder` is, or will be."""
     while not folder.exists():
@@ -165,24 +182,39 @@ def free_space(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def is_full(fault: BaseException, folder: Path, needed: int) -> bool:
-    """Whether a failed save was a full disk. torch and safetensors raise errors of their own, without a number."""
-    if isinstance(fault, OSError) and fault.errno is not None:
-        return fault.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "No space left" in str(fault) or free_space(folder) < needed
+def make_room(folder: Path, needed: int, what: str) -> None:
+    """Raise DiskFull unless `needed` bytes are free; if they are not, the older checkpoint makes way first."""
+    whole = checkpoints(folder)
+    if free_space(folder) < needed and len(whole) > 1:
+        shutil.rmtree(whole[0])
+    if free_space(folder) < needed:
+        raise _disk_full(folder, needed, what)
 
 
-def disk_full(folder: Path, needed: int, what: str, safe: Path | None) -> DiskFull:
-    """The error for a disk without room for `what`."""
-    kept = (
-        f"the last good checkpoint is {safe}: free the space, then go on with resume=True"
-        if safe
-        else "nothing has been trained yet"
-    )
+@contextlib.contextmanager
+def saving(folder: Path, needed: int, what: str) -> Iterator[None]:
+    """What is written inside is reported as DiskFull if it fails for want of space.
+
+    torch and safetensors raise errors of their own then, without a number: they count if the text says so, or if less
+    than `needed` bytes are free.
+    """
+    try:
+        yield
+    except DiskFull:
+        raise
+    except (OSError, RuntimeError, SafetensorError) as fault:
+        full = isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+        if full or "No space left" in str(fault) or free_space(folder) < needed:
+            raise _disk_full(folder, needed, what) from fault
+        raise
+
+
+def _disk_full(folder: Path, needed: int, what: str) -> DiskFull:
+    whole, free = checkpoints(folder), free_space(folder)
+    kept = f"{whole[-1]} is whole: go on from there with resume=True" if whole else "no step is lost"
     return DiskFull(
-        f"no room for {what}: {needed / MB:,.1f} MB are needed at {folder}, {free_space(folder) / MB:,.1f} MB are "
-        f"free. Free {max(needed - free_space(folder), MB) / MB:,.1f} MB or more, or choose an output folder on "
-        f"another disk; {kept}"
+        f"no room for {what}: it needs {needed / MB:,.1f} MB in {folder}, where {free / MB:,.1f} MB are free. Free at "
+        f"least {max(needed - free, MB) / MB:,.1f} MB, or choose an output folder on another disk; {kept}"
     )
 
 
@@ -228,10 +260,13 @@ def peak_memory_mib(device: Any) -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def open_run(output: Path, about: dict[str, Any], resume: bool) -> dict[str, Any] | None:
-    """Claim `output` for a run described by `about` (settings, data, model); the earlier run.json if it goes on.
+def open_run(
+    output: Path, about: dict[str, Any], resume: bool, resumable: bool = True
+) -> dict[str, Any] | None:
+    """Claim `output` for a run described by `about` (settings, data, model); its run.json if it was begun before.
 
-    Raises RunError if the folder holds anything else, another run, or this run and resume is False.
+    A run that is not resumable and was cut off starts anew. Raises RunError if the folder holds anything else,
+    another run, or this run and resume is False.
     """
     path = output / "run.json"
     if output.exists() and not output.is_dir():
@@ -250,12 +285,14 @@ def open_run(output: Path, about: dict[str, Any], resume: bool) -> dict[str, Any
         different = differences(earlier["about"], json.loads(json.dumps(about)))
     except (ValueError, KeyError, TypeError):
         raise RunError(f"{path} cannot be read as the description of a run: choose a new folder") from None
+    if not resumable and not different and not earlier.get("finished"):
+        return None
     if not resume:
         state = "a finished run" if earlier.get("finished") else "a run that was interrupted"
         other = f" with other settings ({'; '.join(different)})" if different else " with the same settings"
         raise RunError(
             f"{output} already holds {state}{other}: choose a new folder"
-            + ("" if different else ", or pass resume=True to go on with it")
+            + ("" if different or not resumable else ", or pass resume=True to go on with it")
         )
     if different:
         raise RunError(
@@ -263,6 +300,36 @@ def open_run(output: Path, about: dict[str, Any], resume: bool) -> dict[str, Any
             f"{'; '.join(different)}. Give the values of that run, or choose a new folder"
         )
     return earlier
+
+
+def command() -> str:
+    """How this process was started, without the folder of its program."""
+    if "ipykernel" in sys.modules or not sys.argv or not sys.argv[0]:
+        return "in a notebook or an interactive session"
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def finished_run(model: Any, output: Path) -> Run:
+    """The `Run` of a folder whose run has ended."""
+    facts = json.loads((output / "run.json").read_text(encoding="utf-8"))
+    return Run(
+        model=model,
+        output=output,
+        log=read_log(output / "log.jsonl"),
+        settings=facts["about"]["settings"],
+        seconds=facts["seconds"],
+        tokens_per_second=facts["tokens_per_second"],
+        peak_memory_mib=facts["peak_memory_mib"],
+    )
+
+
+def precision_of_run(output: Path) -> str:
+    """The precision a run began with, "auto" if there is none: measured again it might come out otherwise."""
+    try:
+        facts = json.loads((output / "run.json").read_text(encoding="utf-8"))
+        return facts["about"]["settings"]["precision"]
+    except (OSError, ValueError, KeyError):
+        return "auto"
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -295,11 +362,13 @@ def plot_log(
         plots.use_style()
         figure, axes = plt.subplots()
         heights: list[float] = [*(baselines or {}).values()]
-        for name, label in (("train_bits", "training"), ("valid_bits", "validation")):
-            points = [(line["step"], line[name]) for line in log if line.get(name) is not None]
+        for names, label, look in (
+            (("train_bits", "train_loss"), "training", dict(alpha=0.7)),
+            (("valid_bits", "valid_loss"), "validation", dict(marker="o", markersize=4)),
+        ):
+            points = [(line["step"], line[name]) for line in log for name in names if name in line]
             if points:
-                mark = dict(marker="o", markersize=4) if name == "valid_bits" else dict(alpha=0.7)
-                axes.plot(*zip(*points, strict=True), label=label, **mark)
+                axes.plot(*zip(*points, strict=True), label=label, **look)
                 heights += [value for step, value in points if step]
         for i, (name, height) in enumerate((baselines or {}).items()):
             axes.axhline(height, linestyle="--", color=plots.PALETTE[2 + i % 4], label=f"{name} {height:.3f}")
@@ -308,4 +377,5 @@ def plot_log(
             axes.set_ylim(low - 0.05 * (high - low + 0.1), high + 0.1 * (high - low + 0.1))
         axes.set(xlabel="step", ylabel=unit)
         axes.legend()
+    plt.close(figure)  # it is shown by whoever asked for it, not by pyplot
     return figure

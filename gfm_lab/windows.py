@@ -159,8 +159,8 @@ def _allowed_starts(
     short = [stretch for stretch in stretches if len(stretch.sequence) < window]
     if short and len(short) < len(stretches):
         warnings.warn(
-            f"{len(short)} of {len(stretches)} stretches are shorter than a window of {window:,} bases and are left out, "
-            f"among them {short[0].name}",
+            f"{len(short)} of {len(stretches)} stretches are shorter than a window of {window:,} bases and are left "
+            f"out, among them {short[0].name}",
             stacklevel=4,
         )
     for i, stretch in enumerate(stretches):
