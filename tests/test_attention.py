@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gfm_lab.embeddings import alibi_bias, alibi_slopes, apply_rotary, position_ids, rotary_cos_sin
-from gfm_lab.mixers import MIXERS, Attention, SlidingWindowAttention, build_mixer
+from gfm_lab.mixers import MIXERS, Attention, SlidingWindowAttention, attention, build_mixer
 from gfm_lab.mixers.attention import naive_attention, tiled_attention, window_mask
 
 torch.set_num_threads(1)
@@ -548,3 +548,36 @@ print(SlidingWindowAttention(8, 2, 3)(torch.zeros(1, 5, 8)).shape)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "torch.Size([1, 5, 8])" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("padded", [False, True])
+def test_training_in_bfloat16_on_a_cpu_takes_the_definition_and_gives_the_kernel_s_numbers(
+    causal, padded, monkeypatch
+):
+    torch.manual_seed(0)
+    mixer = Attention(32, heads=4, positions="rotary", causal=causal)
+    x = torch.randn(2, 24, 32)
+    mask = torch.ones(2, 24, dtype=torch.long)
+    mask[1, 17:] = 0
+    mask = mask if padded else None
+    expected = mixer(x, mask)
+    target = torch.randn_like(expected)
+    wanted = torch.autograd.grad((expected * target).sum(), mixer.qkv.weight)[0]
+
+    def fail(*_, **__):
+        raise AssertionError("the kernel was called")
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", fail)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = mixer(x, mask)
+    found = torch.autograd.grad((y.float() * target).sum(), mixer.qkv.weight)[0]
+    # bfloat16 keeps 8 bits: errors of a few times 2**-8 of the scale.
+    assert (y - expected).abs().max() < 0.03 * expected.abs().max()
+    assert (found - wanted).abs().max() < 0.03 * wanted.abs().max()
+    with (
+        torch.no_grad(),
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(AssertionError, match="kernel"),
+    ):
+        mixer(x, mask)  # without a backward pass the kernel is the faster one
