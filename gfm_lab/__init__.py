@@ -18,6 +18,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "load_data": "gfm_lab.data",
     "data_names": "gfm_lab.data",
+    "load_model": "gfm_lab.checkpoints",
+    "checkpoint_names": "gfm_lab.checkpoints",
     "SequenceError": "gfm_lab.sequence",
     "read_fasta": "gfm_lab.sequence",
     "open_fasta": "gfm_lab.sequence",
@@ -37,6 +39,9 @@ _EXPORTS = {
     "diff": "gfm_lab.presets",
     "from_state_dict": "gfm_lab.pretrained",
     "dissect": "gfm_lab.anatomy",
+    "MaskedLMCollator": "gfm_lab.objectives",
+    "NextTokenCollator": "gfm_lab.objectives",
+    "MarkovModel": "gfm_lab.baselines",
 }
 
 __all__ = ["__version__", *sorted(_EXPORTS)]

@@ -18,11 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from build_notebooks import NOTEBOOKS, ROOT, is_exercise, read_source, sources
+from build_notebooks import NOTEBOOKS, ROOT, is_exercise, read_source, sources, tags
 
 BEGIN, END = "<!-- syllabus:begin (tools/build_readme.py) -->", "<!-- syllabus:end -->"
 FIGURE = ROOT / "slides" / "figures" / "anatomy.svg"
-WORDS_A_MINUTE, SECONDS_A_LINE, MINUTES_AN_EXERCISE = 180, 5, 6
+WORDS_A_MINUTE, SECONDS_A_LINE = 180, 5
+# An exercise where code is written, one whose answer is a value or a few sentences, and a quiz of lettered choices.
+MINUTES_TO_CODE, MINUTES_TO_ANSWER, MINUTES_A_QUIZ = 6, 3, 2
 
 # The plan of record: file name, question, real data.
 SYLLABUS = (
@@ -47,13 +49,19 @@ SYLLABUS = (
 
 
 def learner_minutes(path: Path) -> int:
-    """Estimated minutes for a learner, by the three rates above, rounded up to ten."""
+    """Estimated minutes for a learner, by the rates above, rounded up to five. Folded code (`figure`) is not read."""
     cells = read_source(path).cells
     words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
-    lines = sum(len(cell.source.splitlines()) for cell in cells if cell.cell_type == "code")
-    exercises = sum(is_exercise(cell) for cell in cells)
-    minutes = words / WORDS_A_MINUTE + lines * SECONDS_A_LINE / 60 + exercises * MINUTES_AN_EXERCISE
-    return 10 * math.ceil(minutes / 10)
+    code = [cell for cell in cells if cell.cell_type == "code" and "figure" not in tags(cell)]
+    lines = sum(len(cell.source.splitlines()) for cell in code)
+    minutes = words / WORDS_A_MINUTE + lines * SECONDS_A_LINE / 60
+    for cell in filter(is_exercise, code):
+        if "check.quiz(" in cell.source or "check.placement(" in cell.source:
+            minutes += MINUTES_A_QUIZ
+        else:
+            writes = any(line.startswith(("def ", "class ")) for line in cell.source.splitlines())
+            minutes += MINUTES_TO_CODE if writes else MINUTES_TO_ANSWER
+    return 5 * math.ceil(minutes / 5)
 
 
 def measured() -> dict[str, dict[str, float]]:
@@ -88,8 +96,9 @@ def table() -> str:
         "",
         f"Run times: measured by `make notebooks`, no GPU, {' or '.join(map(str, cores))} cores, "
         "kernel start included, with the kernel's peak memory. Your time: estimated from the text "
-        f"({WORDS_A_MINUTE} words a minute, {SECONDS_A_LINE} seconds a code line, "
-        f"{MINUTES_AN_EXERCISE} minutes an exercise).",
+        f"({WORDS_A_MINUTE} words a minute, {SECONDS_A_LINE} seconds a line of code that is not folded, "
+        f"{MINUTES_TO_CODE} minutes an exercise that asks for code, {MINUTES_TO_ANSWER} for an answer, "
+        f"{MINUTES_A_QUIZ} a quiz).",
     ]
     return "\n".join(rows)
 

@@ -1,4 +1,4 @@
-"""Put data/ into the wheel, as gfm_lab/_data.
+"""Put data/ and checkpoints/ into the wheel, as gfm_lab/_data and gfm_lab/_checkpoints.
 
 Hatchling calls this when it builds a wheel (see pyproject.toml). A plain `force-include` would copy the tables into an
 editable installation as well, where they would go stale, and take the downloads in data/.sources along.
@@ -15,18 +15,17 @@ LEFT_OUT = {".fai", ".gzi"}  # indices that reading makes
 
 
 class CustomBuildHook(BuildHookInterface):
-    """Adds every file of data/ but hidden ones and indices. Raises FileNotFoundError where the tables are missing."""
+    """Adds every file of both folders but hidden ones and indices. Raises FileNotFoundError where one is missing."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
             return
-        data = Path(self.root) / "data"
-        if not (data / "manifest.json").is_file():
-            raise FileNotFoundError(
-                f"{data / 'manifest.json'} is missing: `make data` (or git) brings the tables back"
-            )
-        for path in sorted(data.rglob("*")):
-            inside = path.relative_to(data)
-            hidden = any(part.startswith(".") for part in inside.parts)
-            if path.is_file() and not hidden and path.suffix not in LEFT_OUT:
-                build_data["force_include"][str(path)] = f"gfm_lab/_data/{inside.as_posix()}"
+        for name in ("data", "checkpoints"):
+            folder = Path(self.root) / name
+            if not (folder / "manifest.json").is_file():
+                raise FileNotFoundError(f"{folder / 'manifest.json'} is missing: git brings {name}/ back")
+            for path in sorted(folder.rglob("*")):
+                inside = path.relative_to(folder)
+                hidden = any(part.startswith(".") for part in inside.parts)
+                if path.is_file() and not hidden and path.suffix not in LEFT_OUT:
+                    build_data["force_include"][str(path)] = f"gfm_lab/_{name}/{inside.as_posix()}"
