@@ -1,0 +1,39 @@
+"""Recipes: the settings of `gfm-lab pretrain` by name, in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# What `gfm-lab pretrain` does. A recipe says only what differs from "default"; an option given on the command line
+# comes before both. `config` holds fields of GenomicConfig that have no option of their own.
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": dict(
+        data="ecoli-k12",
+        objective="masked",
+        layers=4,
+        width=128,
+        heads=2,
+        kmer_sum=6,
+        window=128,
+        batch_size=32,
+        steps=1_400,
+        learning_rate=2e-3,
+        warmup=0.05,
+        weight_decay=0.1,
+        rate=0.15,
+        seed=0,
+        config={"positions": "rotary", "kmer_flanks": True},  # kmer_flanks: for masked models alone
+    ),
+    "ecoli-attention-mlm": dict(),
+}
+
+
+def recipe(name: str = "default", **given: Any) -> dict[str, Any]:
+    """The settings of a recipe: those of "default", changed by those of `name`, changed by `given` (None: not given).
+
+    Raises ValueError for a name that is not in RECIPES.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"there is no recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    settings = RECIPES["default"] | RECIPES[name]
+    return settings | {key: value for key, value in given.items() if value is not None and key in settings}

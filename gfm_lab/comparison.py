@@ -1,0 +1,179 @@
+"""A language model beside its baselines, on the same bases of a region that none of them has read.
+
+`compare` makes the table, `show_comparison` its text, `plot_comparison` its figure. Introduced in notebook 09.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from gfm_lab.baselines import MarkovModel, TwoSidedBackoff
+from gfm_lab.evaluation import (
+    Score,
+    bits_per_base,
+    bits_per_masked_base,
+    difference,
+    masked_mask,
+    score_baseline,
+)
+from gfm_lab.splits import shared_kmer_mask
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["compare", "is_causal", "plot_comparison", "protocol_text", "show_comparison"]
+
+SINGLE_BASES = 4_000  # test bases scored with one masked at a time: each needs a window of its own
+CAUSAL_ORDERS = (3, 6, 8, 10)  # of the Markov models that are tried on the validation region
+MASKED_ORDERS = (4, 6, 8)
+REACH = 6
+MODEL, UNIFORM = "this model", "four equal letters"
+
+
+def protocol_text(protocol: str, rate: float = 0.15) -> str:
+    """What a number is, in a line: the unit and what was visible."""
+    return {
+        "causal": "bits per base; each base from those before it",
+        "single": "bits per masked base; one base masked at a time: protocol (a)",
+        "joint": f"bits per masked base; {rate:.0%} masked together: protocol (b)",
+    }[protocol]
+
+
+def is_causal(model: Any) -> bool:
+    """Whether a language model predicts the next token, by its class: ours or one of transformers'."""
+    return any(word in type(model).__name__ for word in ("CausalLM", "LMHead"))
+
+
+def compare(
+    model: Any,
+    tokenizer: Any,
+    train: Sequence[str],
+    valid: Sequence[str],
+    test: Sequence[str],
+    *,
+    window: int,
+    rate: float = 0.15,
+    seed: int = 0,
+    test_bases: int | None = None,
+    single_bases: int = SINGLE_BASES,
+) -> tuple[pd.DataFrame, list[str]]:
+    """A model beside its baselines on the same bases of the test region, one block of rows a protocol.
+
+    Baselines: 2 bits for four equal letters; base frequencies; a Markov model, under the masked protocols by its exact
+    conditional; for masked models two-sided back-off too. Strengths and the Markov order are tuned on `valid` (the
+    order outside repeats that stand in `train`, which favour long words), nothing on `test`.
+
+    Several stretches are read as one text with N between them, which no baseline's context crosses. The first
+    `test_bases` of the test region are scored, and of them a sample of `single_bases` (0: none) with one masked at a
+    time.
+
+    Returns a table (protocol, model, bits, low, high, outside_repeats, bases, windows, and for the model: difference
+    from the best baseline, its interval, against which) and lines that say how it was made. Intervals are 95 %, from a
+    bootstrap over windows; outside_repeats leaves out bases in 31-mers of `train`. Raises ValueError as
+    `gfm_lab.evaluation` does.
+    """
+    text, tuning = "N".join(test)[:test_bases], "N".join(valid)
+    repeated, repeated_valid = (shared_kmer_mask(part, train) for part in (text, tuning))
+    hidden = masked_mask(len(tuning), rate, seed)
+    causal = is_causal(model)
+    if causal:
+        scores = [bits_per_base(model, tokenizer, text, window, batch_size=64)]
+    else:
+        masked = partial(bits_per_masked_base, model, tokenizer, text, batch_size=64)
+        scores = [masked("joint", rate, seed, window)]
+        scores += [masked("single", rate, seed, window, sample=single_bases)] if single_bases else []
+
+    markov = {k: MarkovModel(k).fit(train, tuning) for k in (CAUSAL_ORDERS if causal else MASKED_ORDERS)}
+    on_valid: dict[str, Callable[[MarkovModel], np.ndarray]] = {
+        "causal": lambda baseline: baseline.bits(tuning),
+        "single": lambda baseline: baseline.masked_bits(tuning),
+        "joint": lambda baseline: baseline.masked_bits(tuning, hidden),
+    }
+    rows, notes = [], []
+    for score in scores:
+        protocol = score.protocol
+        by_order = {k: float(np.nanmean(on_valid[protocol](m)[~repeated_valid])) for k, m in markov.items()}
+        order = min(by_order, key=by_order.get)
+        baselines = {
+            "base frequencies": MarkovModel(0).fit(train, tuning),
+            f"Markov, order {order}" + (", exact conditional" if protocol != "causal" else ""): markov[order],
+        }
+        if protocol != "causal":
+            two_sided = TwoSidedBackoff(REACH).fit(
+                train, tuning, masked=hidden if protocol == "joint" else None
+            )
+            baselines[f"two-sided back-off, {REACH} bases"] = two_sided
+        found = {name: score_baseline(baseline, text, like=score) for name, baseline in baselines.items()}
+        best = min(found, key=lambda name: found[name].value)
+        apart = difference(score, found[best])
+        rows.append(dict(protocol=protocol, model=UNIFORM, bits=2.0, low=2.0, high=2.0, outside_repeats=2.0))
+        rows += [_row(name, s, repeated) for name, s in {**found, MODEL: score}.items()]
+        rows[-1] |= dict(
+            difference=apart.value, difference_low=apart.low, difference_high=apart.high, against=best
+        )
+        tried = ", ".join(f"order {k} {bits:.4f}" for k, bits in by_order.items())
+        notes.append(f"{protocol}: {protocol_text(protocol, rate)}; never compare it with another protocol")
+        notes.append(f"{protocol}: Markov order chosen on the validation region outside repeats: {tried}")
+    notes.append(
+        f"outside_repeats: without the {repeated.mean():.1%} of test bases in 31-mers of the training region"
+    )
+    table = pd.DataFrame(rows)
+    table.attrs["rate"] = rate
+    return table, notes
+
+
+def _row(name: str, score: Score, repeated: np.ndarray) -> dict[str, Any]:
+    outside = score.bits[~repeated[score.positions]]
+    return dict(
+        protocol=score.protocol,
+        model=name,
+        bits=score.value,
+        low=score.low,
+        high=score.high,
+        outside_repeats=float(outside.mean()) if len(outside) else np.nan,
+        bases=len(score.bits),
+        windows=len(score.per_window),
+    )
+
+
+def show_comparison(table: pd.DataFrame) -> str:
+    """The table of `compare` for a terminal: one block a protocol."""
+    lines = []
+    for protocol, part in table.groupby("protocol", sort=False):
+        what = protocol_text(protocol, table.attrs.get("rate", 0.15))
+        lines += ["", what, f"{'':36} bits     95 % interval    outside repeats"]
+        for row in part.itertuples():
+            between = (
+                f"{row.low:.4f}-{row.high:.4f}" if row.low < row.high else ""
+            )  # one window alone has none
+            lines.append(f"  {row.model:34} {row.bits:.4f}   {between:15}  {row.outside_repeats:.4f}")
+        apart = f"{row.difference:+.4f} [{row.difference_low:+.4f}, {row.difference_high:+.4f}]"
+        lines.append(f"  {MODEL} minus {row.against}: {apart}")
+    return "\n".join(lines[1:])
+
+
+def plot_comparison(table: pd.DataFrame) -> Figure:
+    """Bits of the model and its baselines with their intervals, one panel a protocol."""
+    import matplotlib.pyplot as plt
+
+    from gfm_lab import plots
+
+    with plt.rc_context():
+        plots.use_style()
+        parts = [*table.groupby("protocol", sort=False)]
+        figure, panels = plt.subplots(1, len(parts), figsize=(6.5 * len(parts), 3.2), squeeze=False)
+        for axes, (protocol, part) in zip(panels[0], parts, strict=True):
+            places = np.arange(len(part))[::-1]
+            color = [plots.PALETTE[1 if name == MODEL else 0] for name in part["model"]]
+            error = np.nan_to_num(np.stack([part["bits"] - part["low"], part["high"] - part["bits"]])).clip(0)
+            axes.errorbar(part["bits"], places, xerr=error, fmt="none", ecolor=color, elinewidth=2)
+            axes.scatter(part["bits"], places, color=color, zorder=3)
+            axes.set_yticks(places, part["model"])
+            kind = "bits per base" if protocol == "causal" else "bits per masked base"
+            axes.set(xlabel=f"{kind}, {protocol} (fewer is better)")
+    return figure
