@@ -77,7 +77,8 @@ class MarkovModel:
     ) -> MarkovModel:
         """Count words in `sequences` (one text or several), and in their reverse complements if `both_strands`.
 
-        `valid` serves to choose the strength, by causal bits per base; it is never counted. Returns the model itself.
+        `valid` serves to choose the strength, by causal bits per base; it is never counted. For masked bases high
+        orders want a larger one: compare strengths by `bits_per_masked_base(valid)`. Returns the model itself.
         Raises ValueError if there is no base to count, SequenceError for a letter that is no nucleotide.
         """
         codes = codes_of(sequences)
