@@ -34,6 +34,13 @@ __all__ = ["MarkovModel", "TwoSidedBackoff", "codes_of"]
 
 BASES = "ACGT"
 STRENGTHS = (1.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)  # what tuning tries
+MASKED_STRENGTHS = (
+    16.0,
+    64.0,
+    128.0,
+    256.0,
+    512.0,
+)  # the same for masked bases, where each trial takes longer
 DEFAULT_STRENGTH = 16.0  # where there is nothing to tune on
 SMALLEST = 1e-30  # no probability is below it, so that single precision never gives infinite bits
 GROUP = 2_000_000  # edges of the lattice of masked bases that are worked on together: about 100 MB
@@ -47,7 +54,7 @@ for _letter in IUPAC:
 class MarkovModel:
     """The next base given the `order` bases before it; order 0 knows base frequencies alone.
 
-    order: 0 to 12. strength: pseudo-counts of back-off; None: the best of STRENGTHS on `valid`, or 16 without it.
+    order: 0 to 12. strength: pseudo-counts of back-off; None: the best on `valid` (see `fit`), or 16 without it.
     Memory: 22 * 4**order bytes (0.36 GB at order 12), three to four times that while fitting.
 
     >>> model = MarkovModel(order=2).fit("ACGACGACGACG", both_strands=False)
@@ -74,31 +81,57 @@ class MarkovModel:
         sequences: str | Iterable[str],
         valid: str | Iterable[str] | None = None,
         both_strands: bool = True,
+        protocol: str = "causal",
+        masked: np.ndarray | None = None,
     ) -> MarkovModel:
         """Count words in `sequences` (one text or several), and in their reverse complements if `both_strands`.
 
-        `valid` serves to choose the strength, by causal bits per base; it is never counted. For masked bases high
-        orders want a larger one: compare strengths by `bits_per_masked_base(valid)`. Returns the model itself.
-        Raises ValueError if there is no base to count, SequenceError for a letter that is no nucleotide.
+        `valid` serves to choose the strength; it is never counted. protocol: what the strength is chosen for: "causal"
+        bits per base, or bits per masked base, "single" (a) or "joint" (b) with the mask `masked` of `valid`. Masked
+        bases want a larger strength, and at high orders it matters. Returns the model itself. Raises ValueError if
+        there is no base to count and for an unknown protocol, SequenceError for a letter that is no nucleotide.
         """
+        if protocol not in ("causal", "single", "joint") or (protocol == "joint") != (masked is not None):
+            raise ValueError(
+                f"protocol is {protocol!r}: choose 'causal', 'single', or 'joint' with the mask of `valid` as masked"
+            )
         codes = codes_of(sequences)
         _something(codes, "fit on")
         counts = self._count(codes, both_strands)
-        self.strength = self._given if self._given is not None else self._tune(counts, valid)
+        self.strength = DEFAULT_STRENGTH if self._given is None else self._given
+        if self._given is None and valid is not None:
+            held_out = codes_of(valid)
+            _something(held_out, "tune on")
+            if protocol == "causal":
+                self.strength = self._tune(counts, held_out)
+            else:
+                hidden = None if masked is None else _checked_mask(masked, held_out)
+                self.strength = min(MASKED_STRENGTHS, key=lambda s: self._tried(counts, s, held_out, hidden))
+        self._smooth(counts, self.strength)
+        return self
 
-        self._p = np.empty(self._offset[-1], dtype=np.float32)
+    def _smooth(self, counts: np.ndarray, strength: float) -> None:
+        """Counts of all orders -> probabilities of all orders."""
+        self._p = np.empty(self._offset[-1], dtype=np.float32) if self._p is None else self._p
         below = np.full((1, 4), 0.25, dtype=np.float32)
         for k in range(self.order + 1):
             part = slice(self._offset[k], self._offset[k + 1])
             seen, p = counts[part].reshape(-1, 4), self._p[part].reshape(-1, 4)  # views: (4**k, 4)
             p[:] = seen
             # A context's number without its farthest base repeats 4 times from front to back.
-            p.reshape(4 if k else 1, -1, 4)[:] += np.float32(self.strength) * below
+            p.reshape(4 if k else 1, -1, 4)[:] += np.float32(strength) * below
             total = sum(seen[:, base].astype(np.float32) for base in range(4))  # faster than summing rows
-            p /= (total + np.float32(self.strength))[:, None]
+            p /= (total + np.float32(strength))[:, None]
             np.maximum(p, SMALLEST, out=p)
             below = p
-        return self
+
+    def _tried(
+        self, counts: np.ndarray, strength: float, codes: np.ndarray, masked: np.ndarray | None
+    ) -> float:
+        """Bits per masked base with this strength."""
+        self._smooth(counts, strength)
+        p = self._one_at_a_time(codes) if masked is None else self._together(codes, masked)
+        return _mean(-np.log2(p[np.arange(len(p)), np.minimum(codes, 3)]))
 
     def _count(self, codes: np.ndarray, both_strands: bool) -> np.ndarray:
         """How often each word of 1 to order + 1 letters occurs: (all tables,) uint32."""
@@ -121,11 +154,8 @@ class MarkovModel:
         words &= (1 << 2 * (run + 1)) - 1
         return words, run
 
-    def _tune(self, counts: np.ndarray, valid: str | Iterable[str] | None) -> float:
-        if valid is None:
-            return DEFAULT_STRENGTH
-        codes = codes_of(valid)
-        _something(codes, "tune on")
+    def _tune(self, counts: np.ndarray, codes: np.ndarray) -> float:
+        """The strength with the fewest causal bits; only the counts that `codes` needs are looked up, once."""
         words, run = self._words(codes)
         levels = []
         for k in range(self.order + 1):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gfm_lab.baselines
-from gfm_lab.baselines import STRENGTHS, MarkovModel, TwoSidedBackoff, codes_of
+from gfm_lab.baselines import MASKED_STRENGTHS, STRENGTHS, MarkovModel, TwoSidedBackoff, codes_of
 from gfm_lab.data import load_data
 from gfm_lab.evaluation import masked_mask
 from gfm_lab.sequence import SequenceError, reverse_complement
@@ -240,6 +240,17 @@ def test_masked_bases_are_not_looked_at(model):
     assert np.array_equal(p, q, equal_nan=True)
     assert p[masked].sum(axis=1) == pytest.approx(np.ones(masked.sum()))
     assert not np.array_equal(model.masked_bits(VALID, masked), model.masked_bits(other, masked))
+
+
+@pytest.mark.parametrize("masked", [None, masked_mask(len(VALID), 0.15, seed=8)], ids=["a", "b"])
+def test_the_strength_can_be_chosen_for_masked_bases(masked):
+    tried = {s: MarkovModel(6, s).fit(TEXT).bits_per_masked_base(VALID, masked) for s in MASKED_STRENGTHS}
+    protocol = "single" if masked is None else "joint"
+    model = MarkovModel(6).fit(TEXT, VALID, protocol=protocol, masked=masked)
+    assert tried[model.strength] == min(tried.values()) == model.bits_per_masked_base(VALID, masked)
+    for wrong in ({"protocol": "both"}, {"protocol": "joint"}, {"masked": np.ones(len(VALID), bool)}):
+        with pytest.raises(ValueError, match="protocol is"):
+            MarkovModel(1).fit(TEXT, VALID, **wrong)
 
 
 # ---- Two sides ----
