@@ -57,7 +57,8 @@ class Run:
     model: the trained model, in evaluation mode. output: its folder. log: one dict for each line of log.jsonl.
     settings: what the run was asked for. seconds: wall time with validation and saving. tokens_per_second: of
     training alone. peak_memory_mib: on a GPU what torch had allocated, on a CPU the largest resident memory of the
-    whole process. predictions: `finetune` only, scores of the validation rows, (N, labels).
+    whole process. kept_step, predictions: of `finetune`, the step whose weights were kept, and its scores of
+    the validation rows, (N, labels).
     Introduced in notebook 09.
     """
 
@@ -68,6 +69,7 @@ class Run:
     seconds: float
     tokens_per_second: float
     peak_memory_mib: float | None
+    kept_step: int | None = None
     predictions: np.ndarray | None = field(default=None, repr=False)
 
     def frame(self) -> pd.DataFrame:
@@ -78,8 +80,10 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The last validation: name -> value."""
-        last = next((line for line in reversed(self.log) if any(n.startswith("valid_") for n in line)), {})
+        """The last validation, or that of the step that was kept: name -> value."""
+        scored = [line for line in self.log if any(name.startswith("valid_") for name in line)]
+        kept = [line for line in scored if line["step"] == self.kept_step] or scored
+        last = kept[-1] if kept else {}
         return {n.removeprefix("valid_"): value for n, value in last.items() if n.startswith("valid_")}
 
     def plot(self, baselines: Mapping[str, float] | None = None) -> Figure:
@@ -320,6 +324,7 @@ def finished_run(model: Any, output: Path) -> Run:
         seconds=facts["seconds"],
         tokens_per_second=facts["tokens_per_second"],
         peak_memory_mib=facts["peak_memory_mib"],
+        kept_step=facts.get("kept_step"),
     )
 
 

@@ -230,8 +230,8 @@ class Recorder(TrainerCallback):
         self.line.setdefault("tokens", self.tokens(state))
         for name, value in metrics.items():
             # Bits say it all in pre-training: the loss beside them is theirs, not renormalised.
-            timing = name.endswith(("_second", "_runtime", "_time")) or name == "epoch"
-            if not timing and not (name == "eval_loss" and "eval_bits" in metrics):
+            score = name.startswith("eval_") and not name.endswith(("_second", "_runtime", "_time"))
+            if score and not (name == "eval_loss" and "eval_bits" in metrics):
                 self.line[name.replace("eval_", "valid_")] = round(float(value), 6)
         self.write()
         self.mark = time.perf_counter()
@@ -361,14 +361,15 @@ def train_in_folder(
     progress: bool | None,
     tokens_per_step: int | None,
     loss: tuple[str, float],
-    finish: Callable[[GuardedTrainer], nn.Module],
+    finish: Callable[[GuardedTrainer], tuple[nn.Module, dict[str, Any]]],
     baselines: Mapping[str, float] | None = None,
     **parts: Any,
 ) -> Run:
     """Train `model` and leave a run folder (see `gfm_lab.runs`); from its last checkpoint if `resume`.
 
     about: what the run is: kept in run.json and compared on resuming. finish: called after the last step, returns the
-    model to be saved. every["save"] = 0: no checkpoints, hence nothing to resume. parts: arguments of the Trainer.
+    model to be saved and what run.json should say of it. every["save"] = 0: no checkpoints, hence nothing to resume.
+    parts: arguments of the Trainer.
     """
     output = Path(settings.output_dir).parent
     folder, log_path = output / "checkpoints", output / "log.jsonl"
@@ -396,6 +397,9 @@ def train_in_folder(
     else:
         model.config.use_cache = had_cache
     trainer.remove_callback(PrinterCallback)
+    trainer.model_accepts_loss_kwargs &= (
+        "compute_loss_func" not in parts
+    )  # the count of labels is for one of them
     trainer.dtype, trainer.save_files = dtype, tokenizer.save_pretrained
     trainer.accelerator.wait_for_everyone()
     facts = json.loads((output / "run.json").read_text(encoding="utf-8"))
@@ -429,7 +433,8 @@ def train_in_folder(
                 f"on, call again with the same arguments and resume=True"
             )
         model.zero_grad(set_to_none=True)
-        model = finish(trainer).eval()
+        model, found = finish(trainer)
+        model.eval()
         if writes:
             half = output / runs.HALF
             shutil.rmtree(half, ignore_errors=True)
@@ -443,7 +448,7 @@ def train_in_folder(
                 )
                 pairs = [(b, b["tokens"] - a["tokens"]) for a, b in itertools.pairwise(log)]
                 training = sum(tokens / line["tokens_per_second"] for line, tokens in pairs)
-                facts |= {
+                facts |= found | {
                     "finished": True,
                     "seconds": log[-1]["seconds"],
                     "tokens": log[-1]["tokens"],
