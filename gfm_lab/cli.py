@@ -49,6 +49,7 @@ _OPTIONS = {
     "pass resume=True": "add --resume",
     "call again with the same arguments and resume=True": "run the same command with --resume",
     "resume=True": "--resume",
+    "allow_shared=True": "--allow-shared",
     "precision='float32'": "--precision float32",
     "a lower learning_rate": "a lower --learning-rate",
 }

@@ -15,7 +15,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["LinearModel", "Metric", "interval", "kmer_counts", "linear_models", "measure", "one_hot_places"]
+__all__ = [
+    "LinearModel",
+    "Metric",
+    "auprc",
+    "auroc",
+    "interval",
+    "kmer_counts",
+    "linear_models",
+    "measure",
+    "one_hot_places",
+]
 
 KS = (3, 4, 5)
 STRENGTHS = (0.003, 0.03, 0.3)  # logistic regression's C, on standardised columns
@@ -62,9 +72,41 @@ def measure(
     return found
 
 
+def auroc(labels: np.ndarray, score: np.ndarray) -> float:
+    """Chance that a row of class 1 scores above one of class 0, ties counted half. Raises ValueError for one class."""
+    positive = _both(labels)
+    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[place]  # the mean rank of equal scores
+    n = int(positive.sum())
+    return float((rank[positive].sum() - n * (n + 1) / 2) / (n * (len(labels) - n)))
+
+
+def auprc(labels: np.ndarray, score: np.ndarray) -> float:
+    """Average precision: precision at each threshold, weighted by the recall it adds. Chance: the share of class 1."""
+    positive = _both(labels)
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)  # equal scores share a threshold
+    right = np.cumsum(positive[order])[last]
+    return float((np.diff(right, prepend=0) * right / (last + 1)).sum() / positive.sum())
+
+
+def _both(labels: np.ndarray) -> np.ndarray:
+    positive = np.asarray(labels) == 1
+    if positive.all() or not positive.any():
+        raise ValueError("only one class occurs here: AUROC and AUPRC compare two")
+    return positive
+
+
+def _f1(labels: np.ndarray, guess: np.ndarray, classes: int) -> float:
+    """Mean over the classes that occur, in labels or guesses, of 2 right / (labelled so + guessed so)."""
+    right = np.bincount(labels[labels == guess], minlength=classes)
+    seen = np.bincount(labels, minlength=classes) + np.bincount(guess, minlength=classes)
+    return float((2 * right[seen > 0] / seen[seen > 0]).mean())
+
+
 def _metrics(classes: int | None) -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
-    from scipy.stats import spearmanr
-    from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+    """Name -> function of labels and predictions. The first is the one to choose by."""
+    from scipy.stats import rankdata
 
     def r_squared(y: np.ndarray, guess: np.ndarray) -> float:
         return 1 - float(((y - guess) ** 2).mean() / max(y.var(), 1e-12))
@@ -72,24 +114,15 @@ def _metrics(classes: int | None) -> dict[str, Callable[[np.ndarray, np.ndarray]
     def rho(y: np.ndarray, guess: np.ndarray) -> float:
         if np.ptp(y) == 0 or np.ptp(guess) == 0:
             return 0.0  # a constant ranks nothing
-        return float(spearmanr(y, guess).statistic)
+        return float(np.corrcoef(rankdata(y), rankdata(guess))[0, 1])
 
     if classes is None:
         return {"Spearman": rho, "R2": r_squared}
     if classes == 2:
-
-        def both(y: np.ndarray) -> np.ndarray:
-            if len(np.unique(y)) < 2:
-                raise ValueError("only one class occurs here: AUROC compares two")
-            return y
-
-        return {
-            "AUROC": lambda y, p: float(roc_auc_score(both(y), p[:, 1])),
-            "AUPRC": lambda y, p: float(average_precision_score(both(y), p[:, 1])),
-        }
+        return {"AUROC": lambda y, p: auroc(y, p[:, 1]), "AUPRC": lambda y, p: auprc(y, p[:, 1])}
     return {
         "accuracy": lambda y, p: float((p.argmax(1) == y).mean()),
-        "macro F1": lambda y, p: float(f1_score(y, p.argmax(1), average="macro", zero_division=0)),
+        "macro F1": lambda y, p: _f1(y, p.argmax(1), classes),
     }
 
 

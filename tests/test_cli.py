@@ -22,7 +22,8 @@ import torch
 from safetensors.torch import load_file
 
 from gfm_lab import __version__, cli, comparison, data, evaluation
-from gfm_lab.commands import arguments, files, pretrain, recipes, shared
+from gfm_lab.checkpoints import load_model
+from gfm_lab.commands import arguments, files, finetune, pretrain, recipes, shared
 from gfm_lab.model import GenomicConfig, GenomicForCausalLM, GenomicForMaskedLM
 from gfm_lab.sequence import SequenceError
 from gfm_lab.tokenization import KmerTokenizer, NucleotideTokenizer
@@ -670,3 +671,134 @@ def test_files_are_whole_or_absent(tmp_path):
     assert [*tmp_path.iterdir()] == [path]
     with pytest.raises(IsADirectoryError, match="is a folder"):
         files.refuse_existing(tmp_path, force=True)
+
+
+# ---- finetune ----
+
+
+@pytest.fixture(scope="module")
+def motif(home):
+    """A table of my own: class yes holds TATAAT, value y counts its copies; 20 rows share a locus with another."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(150):
+        copies = int(rng.integers(0, 4))
+        pieces = [*rng.choice([*"ACGT"], 30)] + ["TATAAT"] * copies
+        rng.shuffle(pieces)
+        split = "train" if i < 90 else "valid" if i < 120 else "test"
+        rows.append(
+            (f"r{i}", "yes" if copies else "no", f"{copies + 0.25}", f"l{i // 3}", split, "".join(pieces))
+        )
+    frame = pd.DataFrame(rows, columns=["id", "motif", "strength", "locus", "split", "sequence"])
+    frame.to_csv(home / "motif.tsv", sep="\t", index=False)
+    return frame
+
+
+def metrics_of(folder):
+    table = pd.read_csv(folder / "result.tsv", sep="\t", comment="#")
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+    return table.set_index(["split", "model", "metric"])["value"]
+
+
+def test_finetune_classes(capsys, models, motif, tmp_path):
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    options = f"--label motif --epochs 2 --output {tmp_path}/r --model {models['masked']} --quiet --precision float32"
+    run("finetune --table motif.tsv", options)
+    out = capsys.readouterr().out
+    values = metrics_of(tmp_path / "r")
+    table = pd.read_csv(tmp_path / "r" / "predictions.tsv", sep="\t")
+    for column, expected in (("name", "id"), ("motif", "motif"), ("split", "split")):
+        assert table[column].tolist() == motif[expected][90:].tolist()
+    probabilities = [column for column in table if column.startswith("P(yes) ")]
+    assert len(probabilities) == 2, "the model and k-mer counts; lengths differ, so no bases by place"
+    for column in probabilities:
+        for split in ("valid", "test"):
+            part = table[table["split"] == split]
+            name = column.removeprefix("P(yes) ")
+            truth = part["motif"] == "yes"
+            assert values[split, name, "AUROC"] == pytest.approx(roc_auc_score(truth, part[column]), abs=1e-4)
+            assert values[split, name, "AUPRC"] == pytest.approx(
+                average_precision_score(truth, part[column]), abs=1e-4
+            )
+    assert values["test", "logistic, k-mer counts", "AUROC"] > 0.9, "TATAAT is easy to count"
+
+    # The saved model gives the predictions written beside it, and a probe left the body as it was.
+    model, tokenizer = load_model(tmp_path / "r")
+    sequence = motif["sequence"][149]
+    with torch.inference_mode():
+        p = model(**tokenizer(sequence, return_tensors="pt")).logits.softmax(-1)[0, 1].item()
+    assert table[probabilities[0]].iloc[-1] == pytest.approx(p, abs=1e-4)
+    before, after = (load_file(Path(f) / "model.safetensors") for f in (models["masked"], tmp_path / "r"))
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("body.layers"))
+    assert "bootstrap over whole groups (column locus)" in out
+    fails(capsys, "finetune --table motif.tsv", options, says="already holds a finished run")
+
+
+def test_finetune_values_without_a_valid_split(capsys, models, motif, tmp_path):
+    from scipy.stats import spearmanr
+
+    motif.assign(split=motif["split"].replace("valid", "train"), y=motif["strength"]).to_csv(
+        tmp_path / "v.tsv", sep="\t", index=False
+    )
+    options = f"--epochs 1 --method full --output {tmp_path}/r --model {models['causal']} --quiet --limit 25"
+    run(f"finetune --table {tmp_path}/v.tsv --label y", options)
+    assert "no split valid: a tenth of train, drawn by locus with seed 0, serves" in capsys.readouterr().err
+    table = pd.read_csv(tmp_path / "r" / "predictions.tsv", sep="\t")
+    valid = table[table["split"] == "valid"]
+    assert set(valid["name"]) <= set(motif["id"][:120]) and len(valid) == 12, (
+        "whole loci of three rows, a tenth of 40"
+    )
+    test = table[table["split"] == "test"]
+    assert len(test) == 25
+    values = metrics_of(tmp_path / "r")
+    rho = spearmanr(test["y"], test["ridge, k-mer counts"]).statistic
+    assert values["test", "ridge, k-mer counts", "Spearman"] == pytest.approx(rho, abs=1e-4)
+
+
+def test_labels():
+    values, names = finetune._labels(pd.Series(["0.5", "2"]), "score")
+    assert values.tolist() == [0.5, 2] and names is None
+    assert finetune._labels(pd.Series([1, 2]), "y")[1] is None, "a column y holds values"
+    for column, numbers, expected in (
+        (["b", "a", "b"], [1, 0, 1], ["a", "b"]),
+        (["10", "9"], [1, 0], ["9", "10"]),
+        ([1, 0, 1], [1, 0, 1], ["0", "1"]),
+    ):
+        values, names = finetune._labels(pd.Series(column), "label")
+        assert values.tolist() == numbers and names == expected
+    for column, name, says in (
+        (["0.1", "x"], "y", "column 'y', row 2: 'x' is no finite number"),
+        (["0.1", ""], "y", "row 2: '' is no finite number"),
+        (["a", "a"], "label", "every row has label 'a'"),
+        ([f"a{i}" for i in range(200)], "label", "200 classes in 200 rows"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            finetune._labels(pd.Series(column), name)
+
+
+def test_finetune_refuses_and_warns(capsys, models, motif, tmp_path):
+    def written(**columns):
+        motif.assign(**columns).drop(columns=[c for c, v in columns.items() if v is None]).to_csv(
+            tmp_path / "t.tsv", sep="\t", index=False
+        )
+        options = f"--label motif --epochs 1 --quiet --model {models['masked']} --limit 20"
+        return f"finetune --table {tmp_path}/t.tsv {options}"
+
+    out = f"--output {tmp_path}/r"
+    fails(capsys, written(), out, "--label size", says="has no column 'size'; it has name, motif")
+    fails(capsys, written(), out, "--group gene", says="has no column 'gene'")
+    fails(capsys, written(split=None), out, says="has no column 'split'")
+    fails(capsys, written(split="train"), out, says="no row of t.tsv is of split 'test'; there are train")
+    first = ["no"] * 120 + motif["motif"][120:].tolist()
+    fails(capsys, written(motif=first), out, says="no training row has label 'yes'")
+    same = motif["sequence"].tolist()
+    same[95] = same[0]
+    fails(
+        capsys, written(sequence=same), out, "--limit 999", says="stand in train and in valid.*--allow-shared"
+    )
+    run(written(sequence=same), out, "--limit 999 --allow-shared --no-baseline")
+    assert (
+        "2 rows have a sequence that stands in more than one split"
+        in (tmp_path / "r" / "result.tsv").read_text()
+    )

@@ -313,6 +313,11 @@ def _finetune(part: argparse.ArgumentParser) -> None:
         help="its peak (default: training's own for the method)",
     )
     group.add_argument("--no-baseline", action="store_true", help="leave out the linear models")
+    group.add_argument(
+        "--allow-shared",
+        action="store_true",
+        help="although sequences stand in train and valid, which flatters",
+    )
     part.add_argument_group("output").add_argument(
         "--output",
         metavar="FOLDER",

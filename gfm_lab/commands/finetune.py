@@ -45,7 +45,8 @@ def finetune(args: Namespace) -> None:
     everything = pd.concat(parts.values())
     split_of = [name for name, part in parts.items() for _ in range(len(part))]
     shared = leaks(everything["sequence"].tolist(), split_of)
-    notes = [f"{source}, label {column}, seed {seed}; intervals: 95 %, bootstrap over {group or 'row'}s"]
+    units = f"whole groups (column {group})" if group else "rows"
+    notes = [f"{source}, label {column}, seed {seed}; intervals: 95 %, bootstrap over {units}"]
     if len(shared):
         count = shared["row"].nunique()
         notes.append(
@@ -67,6 +68,7 @@ def finetune(args: Namespace) -> None:
         task="regression" if names is None else "classification",
         method=args.method,
         **{name: value for name, value in options.items() if value is not None},
+        allow_shared=args.allow_shared,
         seed=seed,
         precision=args.precision or "auto",
         device=args.device,
@@ -138,7 +140,7 @@ def _splits(
         chosen = units.isin(random.choice(unique, max(1, len(unique) // 10), replace=False))
         parts["train"], parts["valid"] = train[~chosen], train[chosen]
         say(
-            f"{source} has no split valid: a tenth of train ({group or 'row'}s drawn with seed {seed}) serves for it"
+            f"{source} has no split valid: a tenth of train, drawn by {group or 'row'} with seed {seed}, serves for it"
         )
     for name, part in parts.items():
         if limit and len(part) > limit:
