@@ -686,7 +686,11 @@ def _prepare(model: nn.Module, method: str, rank: int, alpha: float) -> nn.Modul
     from peft import LoraConfig, get_peft_model
 
     linear = [f"{prefix}.{name}" for name, module in body.named_modules() if isinstance(module, nn.Linear)]
-    heads = [name for name, _ in model.named_children() if name != prefix]
+    heads = [
+        name
+        for name, part in model.named_children()
+        if name != prefix and any(True for _ in part.parameters())
+    ]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is deprecated", FutureWarning)  # PEFT's own calls
         return get_peft_model(
