@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Recompute the baselines of the shipped tables: what simple methods reach, and so what a model must beat.
 
-    python tools/data_baselines.py      about five minutes on one core; writes data/baselines.json and data/README.md
+    python tools/data_baselines.py      six to eight minutes on one core; writes data/baselines.json and data/README.md
 
 Where a number was measured on the same packages before these tables existed, it is declared here as `expected`
 with a tolerance, and a value outside it makes the exit code 1: agreement shows that the tables were cut right.
