@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -598,52 +597,67 @@ def test_a_run_killed_after_its_last_step_is_finished(finished, tmp_path, monkey
 
 
 WORKER = """
-import sys
-sys.path.insert(0, {tests!r})
-import test_training as t
-options = t.QUICK | dict(steps={steps}, save_every=10, evaluate_every={steps})
-t.pretrain(t.masked_model(dropout={dropout}), t.TOKENIZER, t.TRAIN, t.VALID, t.runs.Path(sys.argv[1]), **options,
-           resume="resume" in sys.argv)
+import json, signal, sys
+from pathlib import Path
+import torch
+from gfm_lab.model import GenomicConfig, GenomicForMaskedLM
+from gfm_lab.tokenization import NucleotideTokenizer
+from gfm_lab.training import Stretch, pretrain
+
+torch.set_num_threads(1)
+given = json.loads(sys.argv[1])
+train, valid = ([Stretch(*s) for s in given[name]] for name in ("train", "valid"))
+
+def run(folder, stop_at=None, **options):
+    torch.manual_seed(0)
+    model, seen = GenomicForMaskedLM(GenomicConfig(**given["model"])), []
+
+    def hook(module, *_):
+        seen.append(module.training)
+        if sum(seen) == stop_at:
+            print("ready to be killed", flush=True)
+            signal.pause()
+
+    model.head.register_forward_hook(hook)
+    pretrain(model, NucleotideTokenizer(), train, valid, Path(folder), **given["options"], **options)
 """
 
 
-def worker(tmp_path, **fields):
+def worker(tmp_path, calls, dropout):
+    """A script of its own that trains as the tests here do, and its argument."""
     path = tmp_path / "worker.py"
-    path.write_text(WORKER.format(tests=os.path.dirname(__file__), **fields))
-    return str(path)
+    path.write_text(WORKER + calls)
+    model = dict(vocab_size=10, dropout=dropout, **TINY)
+    return [str(path), json.dumps(dict(train=TRAIN, valid=VALID, model=model, options=QUICK))]
 
 
 @pytest.mark.slow
 def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path):
-    script = worker(tmp_path, steps=60, dropout=0.1)
-    whole = subprocess.Popen([sys.executable, script, str(tmp_path / "whole")])
-    cut = subprocess.Popen([sys.executable, script, str(tmp_path / "cut")])
-    deadline = time.monotonic() + 120
-    try:
-        while not (found := runs.checkpoints(tmp_path / "cut" / "checkpoints")):
-            assert cut.poll() is None and time.monotonic() < deadline, "no checkpoint came"
-        cut.send_signal(signal.SIGKILL)
-    finally:
-        cut.kill()
-    assert cut.wait() == -signal.SIGKILL and found
-    if not (tmp_path / "cut" / "model.safetensors").exists():  # it was killed in time
-        assert (tmp_path / "cut" / "run.json").exists()
-    subprocess.run([sys.executable, script, str(tmp_path / "cut"), "resume"], check=True)
-    assert whole.wait() == 0
-    assert same(weights_of(tmp_path / "cut"), weights_of(tmp_path / "whole"))
-    logs = [runs.read_log(tmp_path / name / "log.jsonl") for name in ("cut", "whole")]
-    assert scores(logs[0]) == scores(logs[1])
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    script = worker(tmp_path, f"run({str(cut)!r}, stop_at=7)", dropout=0.1)
+    with subprocess.Popen([sys.executable, *script], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready to be killed\n"
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert [path.name for path in runs.checkpoints(cut / "checkpoints")] == ["checkpoint-4"]
+    assert not (cut / "model.safetensors").exists() and runs.read_log(cut / "log.jsonl")[-1]["step"] == 6
+    script = worker(tmp_path, f"run({str(cut)!r}, resume=True)\nrun({str(whole)!r})", dropout=0.1)
+    subprocess.run([sys.executable, *script], check=True)
+    assert same(weights_of(cut), weights_of(whole))
+    assert scores(runs.read_log(cut / "log.jsonl")) == scores(runs.read_log(whole / "log.jsonl"))
 
 
 @pytest.mark.slow
 def test_two_processes_reach_the_loss_of_one(tmp_path):
     """torchrun, gloo on the CPU, the same global batch: every logged loss agrees."""
-    script = worker(tmp_path, steps=12, dropout=0.0)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", script]
+    script = worker(tmp_path, f"run({str(tmp_path / 'two')!r})", dropout=0.0)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *script]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(tmp_path / "two")], check=True, env=environment, capture_output=True)
-    options = QUICK | dict(steps=12, save_every=10, evaluate_every=12)
-    one = pretrain(masked_model(dropout=0.0), TOKENIZER, TRAIN, VALID, tmp_path / "one", **options)
+    done = subprocess.run(launch, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one = pretrain(masked_model(dropout=0.0), TOKENIZER, TRAIN, VALID, tmp_path / "one", **QUICK)
     two = runs.read_log(tmp_path / "two" / "log.jsonl")
     assert [line["step"] for line in one.log] == [line["step"] for line in two]
     for a, b in zip(one.log, two, strict=True):
