@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
-from gfm_lab.checks import Hint, exercise, random_dna, written
-from gfm_lab.sequence import reverse_complement
+from gfm_lab.checks import Hint, exercise, written
 
 exercise_p1 = exercise("p1_dna_for_engineers")
+
+LAC_START, LAC_STOP = 366_343, 366_418  # the wild type of lac-mpra in ecoli-k12, reverse strand
 
 
 @exercise_p1
@@ -29,65 +29,38 @@ def prediction(answer: Any) -> str:
         raise Hint("none at all in the right frame? Something has to tell the ribosome where the gene ends")
     if right != 1:
         raise Hint("in the right frame the first stop ends the protein: how many can there be in one gene?")
-    return (
-        "about 48 by chance, and one, the last codon, in the right frame; the genome's own number comes next"
-    )
+    return "about 48 by chance, and one, the last codon, in the right frame"
 
 
 @exercise_p1
-def vcf(answer: Any) -> str:
-    """`answer(read, start, stop, strand, i, base) -> (pos, ref, alt)`, as in a VCF: 1-based, forward strand."""
-    rng = random.Random(4)
-    tried = 0
-    for strand in "+-":
-        for _ in range(40):
-            genome = random_dna(rng, 60)
-            start = rng.randrange(0, 40)
-            stop = rng.randrange(start + 1, 60)
-            read = genome[start:stop] if strand == "+" else reverse_complement(genome[start:stop])
-            i = rng.randrange(len(read))
-            base = rng.choice([letter for letter in "ACGT" if letter != read[i]])
-            got = answer(read, start, stop, strand, i, base)
-            _compare(got, genome, read, start, stop, strand, i, base)
-            tried += 1
-    return f"{tried} variants on both strands: each one, put into the forward strand, changes the text as it should"
-
-
-def _compare(got: Any, genome: str, read: str, start: int, stop: int, strand: str, i: int, base: str) -> None:
-    """Raise the hint that fits unless `got` is the record of this change."""
-    if got is None:
-        raise Hint("your function returned None; is a `return` missing?")
-    if not isinstance(got, (tuple, list)) or len(got) != 3:
-        raise Hint("return three things: pos, ref, alt")
-    case = f"for read={read!r} cut from [{start}, {stop}) on strand {strand}, i={i} -> {base}"
-    index = start + i if strand == "+" else stop - 1 - i
-    expected = (read[i], base)
-    if strand == "-":
-        expected = (reverse_complement(read[i]), reverse_complement(base))
-    pos, alleles = got[0], (got[1], got[2])
-    if (pos, alleles) == (index + 1, expected):
-        return
-    if alleles == expected[::-1]:
-        raise Hint(f"{case}: REF is what the reference has, ALT what it becomes; yours are swapped")
-    if strand == "+" and alleles != expected:
+def record(answer: Any) -> str:
+    """The VCF record (POS, REF, ALT) of the lac promoter's base 64, an A at -11 on the reverse strand, made a C."""
+    if not isinstance(answer, (tuple, list)) or len(answer) != 3:
+        raise Hint("give three things: (POS, REF, ALT)")
+    pos, *alleles = answer
+    if isinstance(pos, bool) or not isinstance(pos, int) or not all(isinstance(a, str) for a in alleles):
+        raise Hint('POS is a whole number, REF and ALT are letters, as in (366_000, "A", "C")')
+    ref, alt = (allele.upper() for allele in alleles)
+    if (pos, ref, alt) == (LAC_STOP - 64, "T", "G"):
+        return "POS counts from 1, and the forward strand's T becomes a G: partners of the A and the C"
+    if (ref, alt) == ("G", "T"):
+        raise Hint("REF is what the reference has, ALT what it becomes; yours are swapped")
+    letters, place = (ref, alt) == ("T", "G"), pos == LAC_STOP - 64
+    if place and (ref, alt) == ("A", "C"):
         raise Hint(
-            f"{case}: on the forward strand REF and ALT are the letters of `read` and `base` themselves"
+            f"one bug found: POS {pos:,} is right. But the forward strand has another letter there than "
+            "the promoter: which?"
         )
-    if pos == index + 1 and alleles == (read[i], base):
-        raise Hint(
-            f"one bug found: POS {pos} is right. But the forward strand has {genome[index]!r} there, not "
-            f"{read[i]!r}: on which strand are REF and ALT written?"
-        )
-    if pos == index and alleles == expected:
-        more = "one bug found: the letters are right. " if strand == "-" else ""
-        raise Hint(f"{more}{case}: {pos} is where Python finds the base, counted from 0. POS counts from 1")
-    if pos == index and strand == "-":
-        raise Hint(f"{case}: both bugs are still there. Look at POS first: what does it count from?")
-    if strand == "-" and pos in (start + i, start + i + 1):
-        raise Hint(f"{case}: on the reverse strand, read[0] lies at the right end of [start, stop)")
-    if strand == "-" and pos == stop - i + 1:
-        raise Hint(f"{case}: POS is one too large; `stop - 1 - i` is the index from 0")
-    raise Hint(f"{case}: expected POS {index + 1}, REF {expected[0]}, ALT {expected[1]}; got {tuple(got)}")
+    if pos == LAC_STOP - 1 - 64:
+        found = "one bug found: the letters are right. " if letters else "both bugs are still there. "
+        raise Hint(f"{found}{pos:,} is where Python finds the base, counting from 0; POS counts from 1")
+    if pos == LAC_STOP + 1 - 64:
+        raise Hint(f"{pos:,} is one too large: stop - 1 - i is the index from 0, and POS is one more")
+    if pos in (LAC_START + 64, LAC_START + 65):
+        raise Hint("on the reverse strand, base 0 lies at the right end of [start, stop)")
+    if not letters:
+        raise Hint(f"{ref} to {alt}? The promoter's A becomes a C; what are their partners?")
+    raise Hint(f"the letters are right; POS {pos:,} is not: repair what `broken` gave")
 
 
 @exercise_p1
