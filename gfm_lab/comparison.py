@@ -174,6 +174,10 @@ def plot_comparison(table: pd.DataFrame) -> Figure:
             axes.errorbar(part["bits"], places, xerr=error, fmt="none", ecolor=color, elinewidth=2)
             axes.scatter(part["bits"], places, color=color, zorder=3)
             axes.set_yticks(places, part["model"])
+            axes.locator_params(axis="x", nbins=5)
             kind = "bits per base" if protocol == "causal" else "bits per masked base"
-            axes.set(xlabel=f"{kind}, {protocol} (fewer is better)")
+            axes.set(
+                xlabel=kind,
+                title={"single": "one masked at a time", "joint": "many masked"}.get(protocol, ""),
+            )
     return figure

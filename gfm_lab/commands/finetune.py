@@ -47,6 +47,7 @@ def finetune(args: Namespace) -> None:
     shared = leaks(everything["sequence"].tolist(), split_of)
     units = f"whole groups (column {group})" if group else "rows"
     notes = [f"{source}, label {column}, seed {seed}; intervals: 95 %, bootstrap over {units}"]
+    notes.append("valid chose the epoch that was kept and the linear models' settings: judge by test")
     if len(shared):
         count = shared["row"].nunique()
         notes.append(

@@ -157,5 +157,5 @@ def _save(figure: Figure, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     with writing(path, "wb") as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="png", bbox_inches="tight")
     plt.close(figure)
