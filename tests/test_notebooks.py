@@ -215,6 +215,28 @@ def test_build_executes_once_and_gives_stubs_their_own_output(tiny):
     )
 
 
+def test_changed_text_keeps_outputs_and_changed_code_does_not(tiny, monkeypatch):
+    assert builder.main(["01_tiny"]) == 0
+    before = nbformat.read(builder.NOTEBOOKS / "01_tiny.ipynb", as_version=4)
+    build = builder.build
+    monkeypatch.setattr(builder, "build", lambda path: pytest.fail("executed again"))
+    tiny.write_text(TINY.replace("A tiny notebook", "Another title"), encoding="utf-8")
+    assert builder.problems(tiny) != []
+    assert builder.main([]) == 0
+    assert builder.problems(tiny) == []
+    after = nbformat.read(builder.NOTEBOOKS / "01_tiny.ipynb", as_version=4)
+    assert "Another title" in after.cells[0].source
+    assert after.metadata == before.metadata
+    assert [c.get("outputs") for c in after.cells] == [c.get("outputs") for c in before.cells]
+
+    monkeypatch.setattr(builder, "build", build)
+    tiny.write_text(TINY.replace("base * 2", "base * 3"), encoding="utf-8")
+    assert builder.main([]) == 0
+    assert builder.problems(tiny) == []
+    (output,) = nbformat.read(builder.NOTEBOOKS / "01_tiny.ipynb", as_version=4).cells[-1].outputs
+    assert output.text == "60\n"
+
+
 def test_a_tampered_output_is_noticed(tiny):
     assert builder.main(["01_tiny"]) == 0
     target = builder.NOTEBOOKS / "01_tiny.ipynb"

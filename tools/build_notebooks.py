@@ -191,6 +191,26 @@ def build(path: Path) -> tuple[NotebookNode, NotebookNode, dict[str, float]]:
     return learner, solution, {"run_seconds": round(seconds), "peak_mib": peak, "cores": os.cpu_count() or 1}
 
 
+def retext(path: Path) -> tuple[NotebookNode, NotebookNode] | None:
+    """The pair with new text around the committed outputs, where no code cell changed; else None."""
+    source, pair = read_source(path), []
+    for kind, solved in (("", False), ("solutions", True)):
+        target = NOTEBOOKS / kind / f"{path.stem}.ipynb"
+        if not target.exists():
+            return None
+        old, new = nbformat.read(target, as_version=4), assemble(source, solved=solved)
+        code = [[cell for cell in _skeleton(notebook) if cell[1] == "code"] for notebook in (old, new)]
+        if code[0] != code[1] or any(c.execution_count is None for c in old.cells if c.cell_type == "code"):
+            return None
+        ran = {cell.id: cell for cell in old.cells if cell.cell_type == "code"}
+        for cell in new.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = ran[cell.id].outputs, ran[cell.id].execution_count
+        new.metadata = NotebookNode(kernelspec=dict(KERNELSPEC), language_info={"name": "python"})
+        pair.append(new)
+    return pair[0], pair[1]
+
+
 def record(name: str, measured: dict[str, float]) -> None:
     """Keep what a run took in notebooks/measured.json, from which the README's syllabus is made."""
     path = NOTEBOOKS / "measured.json"
@@ -288,6 +308,11 @@ def main(arguments: list[str] | None = None) -> int:
     for path in chosen:
         if not options.names and not stale[path]:
             print(f"{path.stem}: up to date (name it to build it again)")
+            continue
+        if not options.names and (kept := retext(path)):
+            write(kept[1], NOTEBOOKS / "solutions" / f"{path.stem}.ipynb")
+            write(kept[0], NOTEBOOKS / f"{path.stem}.ipynb")
+            print(f"{path.stem}: only text changed; outputs kept (name it to run it again)")
             continue
         print(f"{path.stem}: executing ...", flush=True)
         learner, solution, measured = build(path)

@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 90 minutes | under 60 seconds on 2 cores, under 2 GB | Python; no biology beyond A, C, G and T |
+# | about 75 minutes | under 60 seconds on 2 cores, under 2 GB | Python; no biology beyond A, C, G and T |
 
 # %% [markdown]
 # We start by naming the versions, so that you can tell a different result from a different library.

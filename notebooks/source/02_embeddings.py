@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 120 minutes | under 60 seconds on 2 cores, under 2 GB | notebook 01; a matrix product; what a cosine is |
+# | about 100 minutes | under 60 seconds on 2 cores, under 2 GB | notebook 01; a matrix product; what a cosine is |
 
 # %% tags=["setup", "nbval-ignore-output"]
 import time

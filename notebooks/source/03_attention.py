@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 120 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 01 and 02; matrix products |
+# | about 95 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 01 and 02; matrix products |
 
 # %% [markdown]
 # We start with the versions, one thread (so that the same numbers come back) and a small print format.
