@@ -1,0 +1,227 @@
+"""Turn a finished run into a shipped checkpoint: 16-bit weights, scores on the untouched test region, a model card.
+
+    gfm-lab pretrain --recipe ecoli-attention-mlm              # trains it, into runs/ecoli-attention-mlm
+    python tools/make_checkpoints.py ecoli-attention-mlm       # scores it and writes checkpoints/ecoli-attention-mlm
+
+The scores are those of the files as shipped. Nothing is chosen here: what there was to choose, the recipe has, and it
+was chosen on the validation region.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKPOINTS = ROOT / "checkpoints"
+TITLES = {
+    "ecoli-attention-mlm": "A small masked language model of E. coli: attention over single nucleotides"
+}
+SINGLE_BASES = 50_000  # of the test region, for the protocol that needs one window a base
+SPOT = 60_000  # test bases that the tests score again
+
+
+def ship(name: str, run: Path) -> None:
+    """Write checkpoints/NAME and the manifest from the folder of a finished run."""
+    import torch
+
+    from gfm_lab import NucleotideTokenizer, load_data
+    from gfm_lab.checkpoints import load_model
+    from gfm_lab.commands.recipes import recipe
+    from gfm_lab.comparison import compare, plot_comparison
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    if not facts.get("finished"):
+        raise SystemExit(f"{run} is not finished: go on with gfm-lab pretrain --recipe {name} --resume")
+    settings, used = recipe(name), facts["about"]["settings"]
+    differs = [k for k in used if k in settings and used[k] != settings[k] and k != "objective"]
+    if differs:
+        raise SystemExit(f"{run} was not made by the recipe {name!r}: {', '.join(differs)} differ")
+
+    half = CHECKPOINTS / f".{name}.part"
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(parents=True)
+    model, _ = load_model(run)
+    model.half().save_pretrained(half)
+    NucleotideTokenizer(on_unknown="split").save_pretrained(half)
+    for file in ("log.jsonl", "loss.png"):
+        shutil.copy(run / file, half / file)
+    command = f"gfm-lab pretrain --recipe {name}"
+    _write(half / "run.json", facts | {"command": command})
+
+    model, tokenizer = load_model(half)
+    genome = load_data(settings["data"])
+    parts = {part: [genome.split(part)] for part in ("train", "valid", "test")}
+    options = dict(window=settings["window"], rate=settings["rate"], seed=settings["seed"])
+    table, notes = compare(model, tokenizer, *parts.values(), single_bases=SINGLE_BASES, **options)
+    plot_comparison(table).savefig(half / "test.png")
+    region = parts["test"][0][:SPOT]
+    spot, _ = compare(model, tokenizer, parts["train"], parts["valid"], [region], single_bases=0, **options)
+    baselines = spot.bits[spot.model != "this model"]
+    scores = {
+        "table": json.loads(table.to_json(orient="records")),
+        "notes": notes,
+        "spot_check": {
+            "bases": SPOT, "seed": settings["seed"], "window": settings["window"],
+            "bits": float(spot.bits[spot.model == "this model"].item()), "best_baseline": float(baselines.min()),
+        },
+    }  # fmt: skip
+    _write(half / "scores.json", scores)
+    (half / "README.md").write_text(card(name, half), encoding="utf-8")
+    shutil.rmtree(CHECKPOINTS / name, ignore_errors=True)
+    os.replace(half, CHECKPOINTS / name)
+    manifest()
+
+
+def card(name: str, folder: Path) -> str:
+    """The model card: every number in it is read from run.json and scores.json."""
+    from gfm_lab.checkpoints import load_model
+    from gfm_lab.comparison import protocol_text
+
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    model, _ = load_model(folder)
+    c, s, machine = model.config, facts["about"]["settings"], facts["machine"]
+    size = (folder / "model.safetensors").stat().st_size / 1e6
+    lines = [
+        f"# {name}",
+        "",
+        f"{TITLES[name]}. Made for teaching: small enough for a laptop, good enough to have learned something.",
+        "",
+        "```python",
+        "import gfm_lab",
+        f'model, tokenizer = gfm_lab.load_model("{name}")',
+        "```",
+        "",
+        "## What it is",
+        "",
+        "| site | choice |",
+        "|---|---|",
+        "| 1 tokenizer | single nucleotides, no special tokens around a window |",
+        f"| 2 embedding | {c.hidden_size} wide; to each base the sum of its flanking 1- to {c.kmer_sum}-mers on either "
+        f"side, the base itself left out (`kmer_flanks`); {c.positions} positions |",
+        f"| 3 mixer | {c.num_hidden_layers} layers of {c.mixer}, {c.mixer_options['heads']} heads, feed-forward "
+        f"{c.intermediate_size} |",
+        "| 4 head | language-model head, tied to the embedding |",
+        f"| 5 objective | masked, {s['rate']:.0%} of the bases, {'/'.join(f'{r:.0%}' for r in s['replace'])} |",
+        "",
+        f"{model.num_parameters():,} parameters, stored in float16 ({size:.1f} MB), loaded as float32.",
+        "",
+        "## Training",
+        "",
+        f"Data: `ecoli-k12` (E. coli K-12 MG1655, U00096.3), the training region alone, "
+        f"{_regions(facts, 'train')}; windows of {s['window']} bases from either strand. Validation: "
+        f"{_regions(facts, 'valid')}. Test: the last 10 % of the chromosome, never read in training nor in choosing.",
+        "",
+        f"{s['steps']:,} steps of {s['batch_size']} windows ({facts['tokens'] / 1e6:.1f} million tokens), AdamW, "
+        f"learning rate {s['learning_rate']} after warm-up, cosine to 1 %, seed {s['seed']}, {s['precision']}. "
+        f"{facts['seconds'] / 60:.0f} minutes on {_machine(machine)}, shared with other work; "
+        f"{facts['tokens_per_second']:,.0f} tokens a second; peak memory {facts['peak_memory_mib']:,.0f} MiB. "
+        "The log is `log.jsonl`, the curve `loss.png`, all settings `run.json`.",
+        "",
+        "The commands that remake it:",
+        "",
+        "```bash",
+        facts["command"],
+        f"python tools/make_checkpoints.py {name}",
+        "```",
+        "",
+        "## Bits per masked base on the test region",
+        "",
+        "Lower is better; 2 is no knowledge. Two protocols, never to be compared with each other or with bits of "
+        "left-to-right models. The baselines read the same visible bases and are scored on the same ones; intervals "
+        "are 95 %, bootstrap over windows of 2,000 bases of the test region (they say nothing about other training "
+        "runs: there was one).",
+        "",
+    ]
+    by_protocol: dict[str, list[dict[str, Any]]] = {}
+    for row in scores["table"]:
+        by_protocol.setdefault(row["protocol"], []).append(row)
+    for protocol, rows in by_protocol.items():
+        what = protocol_text(protocol, s["rate"])
+        lines += [f"**{what[0].upper()}{what[1:]}**", ""]
+        lines += ["| | bits | 95 % interval | outside repeats | bases |", "|---|---|---|---|---|"]
+        for row in rows:
+            model_row = row["model"] == "this model"
+            name_shown = f"**{row['model']}**" if model_row else row["model"]
+            between = "" if row["low"] == row["high"] else f"{row['low']:.4f} to {row['high']:.4f}"
+            bases = f"{row['bases']:,.0f}" if row["bases"] else ""
+            lines.append(
+                f"| {name_shown} | {row['bits']:.4f} | {between} | {row['outside_repeats']:.4f} | {bases} |"
+            )
+        last = rows[-1]
+        lines += [
+            "",
+            f"This model minus {last['against']}, on the same windows: {last['difference']:+.4f} "
+            f"({last['difference_low']:+.4f} to {last['difference_high']:+.4f}).",
+            "",
+        ]
+    lines += [f"- {note[0].upper()}{note[1:]}." for note in scores["notes"]]
+    lines += [
+        "",
+        "## What it is not",
+        "",
+        "A model of one genome. It has read no other species, no second E. coli strain, and nothing longer than "
+        f"its window; beyond {s['window']} tokens its positions are untried. Its scores say how predictable a base is, "
+        "not whether a change of it matters to the cell. Not for clinical or safety decisions.",
+        "",
+        "Weights: Apache-2.0, as the code. Sequence: public domain (cite U00096.3). This card: CC BY 4.0.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _regions(facts: dict[str, Any], part: str) -> str:
+    spans = [entry.split(" ")[0] for entry in facts["about"][part]]
+    return ", ".join(f"`{span}`" for span in spans)
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    threads = machine.get("threads", 1)
+    return f"{machine.get('name') or machine['device']} ({threads} thread{'s' * (threads > 1)})"
+
+
+def manifest() -> None:
+    """checkpoints/manifest.json: each checkpoint's files with size and sha256."""
+    entries = {}
+    for folder in sorted(p for p in CHECKPOINTS.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        files = {
+            path.name: {
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for path in sorted(folder.iterdir())
+        }
+        entries[folder.name] = {"about": TITLES[folder.name], "files": files}
+    _write(CHECKPOINTS / "manifest.json", {"format": 1, "checkpoints": entries})
+
+
+def _write(path: Path, content: Any) -> None:
+    half = path.with_name(f".{path.name}.part")
+    half.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(half, path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Turn a finished run into a shipped checkpoint.")
+    parser.add_argument("name", nargs="?", choices=sorted(TITLES))
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME)")
+    parser.add_argument("--manifest", action="store_true", help="only write the manifest anew")
+    options = parser.parse_args(arguments)
+    if options.manifest:
+        manifest()
+    elif options.name:
+        ship(options.name, options.run or ROOT / "runs" / options.name)
+    else:
+        parser.error("give the name of a checkpoint, or --manifest")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
