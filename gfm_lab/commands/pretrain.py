@@ -77,7 +77,8 @@ def pretrain(args: Namespace) -> None:
 
 TRAINING = (
     "steps", "batch_size", "window", "learning_rate", "warmup", "weight_decay", "rate", "pattern", "replace",
-    "together", "reverse_complement", "clip", "accumulate", "evaluate_every", "save_every", "valid_windows", "seed",
+    "together", "reverse_complement", "clip", "accumulate", "evaluate_every", "save_every", "log_every",
+    "valid_windows", "seed",
 )  # fmt: skip
 
 
