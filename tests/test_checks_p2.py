@@ -14,6 +14,7 @@ from gfm_lab.checks import quiz
 
 NAME = "p2_pytorch_for_biologists"
 SOURCE = Path(__file__).resolve().parent.parent / "notebooks" / "source" / f"{NAME}.py"
+TO_BITS = 1 / math.log(2)
 SHAPES = [(4,), (4,), (64, 4), "error", (5, 20, 4)]
 
 
@@ -30,36 +31,12 @@ def run(check, name, answer, capsys):
 # --- right answers, written in different ways -----------------------------------------------------------------------
 
 
-def bits_by_hand(logits, target):
-    logits = logits - logits.max(dim=1, keepdim=True).values
-    log_p = logits - logits.exp().sum(dim=1, keepdim=True).log()
-    return -log_p[torch.arange(len(target)), target].mean() / math.log(2)
-
-
-def bits_by_loops(logits, target):
-    total = 0.0
-    for row, right in zip(logits.tolist(), target.tolist(), strict=True):
-        largest = max(row)
-        total += largest + math.log(sum(math.exp(x - largest) for x in row)) - row[right]
-    return total / len(target) / math.log(2)
-
-
-def bits_in_numpy(logits, target):
-    x = logits.double().numpy()
-    p = np.logaddexp.reduce(x, axis=1) - x[np.arange(len(x)), target.numpy()]
-    return p.mean() / np.log(2)
-
-
-def bits_by_log_softmax(logits, target):
-    return F.nll_loss(logits.log_softmax(-1), target)[None] / math.log(2)
-
-
 def step_plain(model, optimizer, context, target):
     loss = F.cross_entropy(model(context), target)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return loss.item()
+    return loss.item() / math.log(2)
 
 
 def step_cleared_at_the_end(model, optimizer, context, target):
@@ -67,29 +44,43 @@ def step_cleared_at_the_end(model, optimizer, context, target):
     loss.backward()
     optimizer.step()
     model.zero_grad()
-    return loss
+    return loss / math.log(2)
 
 
 def step_cleared_by_hand(model, optimizer, context, target):
     for parameter in model.parameters():
         parameter.grad = None
-    logits = model(context)
-    loss = (logits.logsumexp(1) - logits[torch.arange(len(target)), target]).mean()
+    log_p = model(context).log_softmax(-1)
+    surprise = -log_p[torch.arange(len(target)), target].mean()
+    surprise.backward()
+    optimizer.step()
+    return np.log2(np.e) * surprise.detach().numpy()
+
+
+def step_in_bits_throughout(model, optimizer, context, target):
+    loss = F.cross_entropy(model(context), target) / math.log(2)
+    optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return np.float32(loss.item())
+    return loss.item()
+
+
+def step_on_probabilities(model, optimizer, context, target):
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(context).softmax(-1).log(), target)  # their logarithms are logits
+    loss.backward()
+    optimizer.step()
+    return loss.detach()[None] / math.log(2)
 
 
 RIGHT = [
     ("shapes", SHAPES),
-    ("shapes", (4, torch.Size([4]), [64, 4], " Error", (5, 20, 4))),
-    ("bits", bits_by_hand),
-    ("bits", bits_by_loops),
-    ("bits", bits_in_numpy),
-    ("bits", bits_by_log_softmax),
+    ("shapes", [[4], 4, (64, 4), " Error", torch.Size([5, 20, 4])]),
     ("step", step_plain),
     ("step", step_cleared_at_the_end),
     ("step", step_cleared_by_hand),
+    ("step", step_in_bits_throughout),
+    ("step", step_on_probabilities),
     ("interpretation", "word " * 30),
 ]
 
@@ -104,71 +95,25 @@ def test_every_correct_answer_passes(check, capsys, name, answer):
 # --- usual mistakes -------------------------------------------------------------------------------------------------
 
 
-def picked(log_p, target):
-    return log_p[torch.arange(len(target)), target]
-
-
-def overflows(logits, target):
-    p = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
-    return -picked(p.log2(), target).mean()
-
-
-def in_nats(logits, target):
-    return F.cross_entropy(logits, target)
-
-
-def multiplied(logits, target):
-    return F.cross_entropy(logits, target) * math.log(2)
-
-
-def negative(logits, target):
-    return -bits_by_hand(logits, target)
-
-
-def summed(logits, target):
-    return bits_by_hand(logits, target) * len(target)
-
-
-def wrong_axis(logits, target):
-    return -picked(logits.log_softmax(0), target).mean() / math.log(2)
-
-
-def all_classes(logits, target):
-    return -logits.log_softmax(1).mean() / math.log(2)
-
-
-def twice(logits, target):
-    return F.cross_entropy(logits.softmax(1), target) / math.log(2)
-
-
-def per_row(logits, target):
-    return -picked(logits.log_softmax(1), target) / math.log(2)
-
-
-def in_place(logits, target):
-    logits -= logits.max(dim=1, keepdim=True).values
-    return bits_by_hand(logits, target)
-
-
-def step_with(softmax=False, clear=True, move=True, log2=False, late=False):
+def step_with(softmax=False, clear=True, move=True, unit=TO_BITS, late=False, scale=1.0):
     def step(model, optimizer, context, target):
         logits = model(context)
         loss = F.cross_entropy(logits.softmax(-1) if softmax else logits, target)
         if clear and not late:
             optimizer.zero_grad()
-        loss.backward()
+        (scale * loss).backward()
         if late:
             optimizer.zero_grad()
         if move:
             optimizer.step()
-        return loss.item() / (math.log(2) if log2 else 1)
+        return loss.item() * unit
 
     return step
 
 
 def after_the_step(model, optimizer, context, target):
     step_plain(model, optimizer, context, target)
-    return F.cross_entropy(model(context), target).item()
+    return F.cross_entropy(model(context), target).item() / math.log(2)
 
 
 def uphill(model, optimizer, context, target):
@@ -176,7 +121,12 @@ def uphill(model, optimizer, context, target):
     loss = F.cross_entropy(model(context), target)
     (-loss).backward()
     optimizer.step()
-    return loss.item()
+    return loss.item() / math.log(2)
+
+
+def per_row(model, optimizer, context, target):
+    step_plain(model, optimizer, context, target)
+    return F.cross_entropy(model(context), target, reduction="none") / math.log(2)
 
 
 def with_shape(number, shape):
@@ -192,28 +142,21 @@ WRONG = [
     ("shapes", with_shape(5, ...), "still open"),
     ("shapes", with_shape(5, 2.0), "tuple of whole numbers"),
     ("shapes", SHAPES[:4], "a list of five"),
-    ("bits", overflows, "Subtract each row's largest"),
-    ("bits", in_nats, "in nats"),
-    ("bits", multiplied, "you multiplied"),
-    ("bits", negative, "the sign is wrong"),
-    ("bits", summed, "take the mean"),
-    ("bits", wrong_axis, "the wrong axis"),
-    ("bits", all_classes, "only the probability of the target"),
-    ("bits", twice, "taken twice"),
-    ("bits", per_row, "not a tensor of the shape (5,)"),
-    ("bits", in_place, "changed the logits"),
-    ("bits", lambda logits, target: [].clear(), "a `return` missing"),
-    ("bits", lambda logits, target: "two", "not a str"),
-    ("bits", lambda logits, target: 2.0 + 0 * target[0], "you returned 2.0000"),
-    ("step", step_with(softmax=True, clear=False), "both mistakes are still there"),
+    ("step", step_with(softmax=True, clear=False, unit=1), "where the broken step sends them"),
+    ("step", step_with(softmax=True, clear=False), "where the broken step sends them"),
+    ("step", step_with(softmax=True, clear=False, scale=TO_BITS), "where the broken step sends them"),
     ("step", step_with(clear=False), "still holds those of the steps before"),
+    ("step", step_with(clear=False, scale=TO_BITS), "still holds those of the steps before"),
     ("step", step_with(softmax=True), "how many times is a softmax taken"),
     ("step", step_with(move=False), "no weight has moved"),
     ("step", step_with(late=True), "no weight has moved"),
-    ("step", step_with(log2=True), "you returned bits"),
+    ("step", step_with(unit=1), "in nats still"),
+    ("step", step_with(unit=math.log(2)), "you multiplied"),
     ("step", after_the_step, "the one before the weights move"),
     ("step", uphill, "not those of a correct loop"),
+    ("step", per_row, "not a tensor of the shape (24,)"),
     ("step", lambda *_: [].clear(), "a `return` missing"),
+    ("step", lambda *_: "two", "not a str"),
     ("interpretation", "It overfits.", "2 words so far"),
 ]
 
@@ -226,8 +169,8 @@ def test_usual_mistakes_get_their_hint(check, capsys, name, answer, hint):
 
 
 def test_a_crash_in_the_answer_is_a_hint(check, capsys):
-    status, text = run(check, "bits", lambda logits, target: logits @ target, capsys)
-    assert status == checks.HINT and "your code raised RuntimeError" in text
+    status, text = run(check, "step", lambda model, optimizer, context, target: context @ model, capsys)
+    assert status == checks.HINT and "your code raised TypeError" in text
 
 
 # --- the questions, against the facts they ask for --------------------------------------------------------------------
