@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -33,7 +32,6 @@ sys.path.insert(0, str(ROOT / "tools"))
 import build_data  # noqa: E402
 import data_genomes  # noqa: E402
 import data_human_fly  # noqa: E402
-import data_markov  # noqa: E402
 from data_readme import readme_text  # noqa: E402
 from data_sources import PACKAGES, RAW, SourceError, Sources  # noqa: E402
 
@@ -630,48 +628,3 @@ def test_clusters_are_the_connected_components(intervals: list[tuple[int, int]],
     for _ in start:
         reached = (reached.astype(int) @ near.astype(int)) > 0
     assert ((group[:, None] == group[None, :]) == reached).all()
-
-
-def chain_probability(p: np.ndarray, codes: np.ndarray, order: int) -> float:
-    return float(np.prod(p.ravel()[data_markov.words_of(codes, order + 1)]))
-
-
-def test_masked_markov_baselines_are_exact() -> None:
-    """Both protocols against enumeration of every filling of the masked bases."""
-    rng = np.random.default_rng(1)
-    train = "".join(rng.choice(list("ACGT"), 3_000, p=[0.4, 0.1, 0.2, 0.3])) + "ACGGT" * 100
-    test = "".join(rng.choice(list("ACGT"), 2_100, p=[0.4, 0.1, 0.2, 0.3]))
-    order = 2
-    p = data_markov.conditionals([train], order, 16.0)
-    assert np.allclose(p.sum(axis=1), 1)
-    codes = data_markov.codes_of(test)
-
-    single = []
-    for i in range(order, 200):
-        filled = [np.r_[codes[i - order : i], x, codes[i + 1 : i + 1 + order]] for x in range(4)]
-        likely = np.array([chain_probability(p, f, order) for f in filled])
-        single.append(-np.log2(likely[codes[i]] / likely.sum()))
-    assert data_markov.masked_markov_bits([train], test[: 200 + order], order) == pytest.approx(
-        np.mean(single)
-    )
-
-    hidden = np.random.default_rng(7).random(len(codes)) < 0.1
-    bits = []
-    for i in np.flatnonzero(hidden[50:2050]) + 50:
-        # Two known bases in a row cut the chain: nothing beyond them matters to an order-2 model.
-        a, b = i, i + 1
-        while hidden[a - 1] or hidden[a - 2]:
-            a -= 1
-        while hidden[b] or hidden[b + 1]:
-            b += 1
-        a, b = a - order, b + order
-        places = [j for j in range(a, b) if hidden[j]]
-        likely = np.zeros(4)
-        for letters in itertools.product(range(4), repeat=len(places)):
-            piece = codes[a:b].copy()
-            piece[np.array(places) - a] = letters
-            likely[piece[i - a]] += chain_probability(p, piece, order)
-        bits.append(-np.log2(likely[codes[i]] / likely.sum()))
-    value = data_markov.masked_forward_backward_bits([train], test, order, rate=0.1, seed=7)
-    assert len(bits) > 150
-    assert value == pytest.approx(np.mean(bits), abs=1e-4)
