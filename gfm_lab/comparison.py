@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ __all__ = ["compare", "is_causal", "plot_comparison", "protocol_text", "show_com
 
 SINGLE_BASES = 4_000  # test bases scored with one masked at a time: each needs a window of its own
 CAUSAL_ORDERS = (3, 6, 8, 10)  # of the Markov models that are tried on the validation region
-MASKED_ORDERS = (4, 6, 8)
+MASKED_ORDERS = (6, 9, 12)
+TUNING_BASES = 100_000  # of the validation region, for orders and strengths
 REACH = 6
 MODEL, UNIFORM = "this model", "four equal letters"
 
@@ -65,8 +66,9 @@ def compare(
     """A model beside its baselines on the same bases of the test region, one block of rows a protocol.
 
     Baselines: 2 bits for four equal letters; base frequencies; a Markov model, under the masked protocols by its exact
-    conditional; for masked models two-sided back-off too. Strengths and the Markov order are tuned on `valid` (the
-    order outside repeats that stand in `train`, which favour long words), nothing on `test`.
+    conditional; for masked models two-sided back-off too. Markov order and strengths are tuned for each protocol, on
+    the first 100,000 bases of `valid` outside repeats that stand in `train` (which favour long words); nothing on
+    `test`.
 
     Several stretches are read as one text with N between them, which no baseline's context crosses. The first
     `test_bases` of the test region are scored, and of them a sample of `single_bases` (0: none) with one masked at a
@@ -77,8 +79,10 @@ def compare(
     bootstrap over windows; outside_repeats leaves out bases in 31-mers of `train`. Raises ValueError as
     `gfm_lab.evaluation` does.
     """
-    text, tuning = "N".join(test)[:test_bases], "N".join(valid)
+    text, tuning = "N".join(test)[:test_bases], "N".join(valid)[:TUNING_BASES]
     repeated, repeated_valid = (shared_kmer_mask(part, train) for part in (text, tuning))
+    if not repeated_valid.all():  # repeats would choose long words and little smoothing
+        tuning = "".join(np.where(repeated_valid, "N", np.array([*tuning])))
     hidden = masked_mask(len(tuning), rate, seed)
     causal = is_causal(model)
     if causal:
@@ -88,25 +92,25 @@ def compare(
         scores = [masked("joint", rate, seed, window)]
         scores += [masked("single", rate, seed, window, sample=single_bases)] if single_bases else []
 
-    markov = {k: MarkovModel(k).fit(train, tuning) for k in (CAUSAL_ORDERS if causal else MASKED_ORDERS)}
-    on_valid: dict[str, Callable[[MarkovModel], np.ndarray]] = {
-        "causal": lambda baseline: baseline.bits(tuning),
-        "single": lambda baseline: baseline.masked_bits(tuning),
-        "joint": lambda baseline: baseline.masked_bits(tuning, hidden),
-    }
     rows, notes = [], []
     for score in scores:
-        protocol = score.protocol
-        by_order = {k: float(np.nanmean(on_valid[protocol](m)[~repeated_valid])) for k, m in markov.items()}
-        order = min(by_order, key=by_order.get)
+        protocol, orders = score.protocol, CAUSAL_ORDERS if causal else MASKED_ORDERS
+        mask = hidden if protocol == "joint" else None
+        by_order: dict[int, float] = {}
+        best_markov = None
+        for k in orders:  # one after the other: a table of order 12 takes 0.4 GB, and more while it is made
+            markov = MarkovModel(k).fit(train, tuning, protocol=protocol, masked=mask)
+            bits = markov.bits(tuning) if protocol == "causal" else markov.masked_bits(tuning, mask)
+            by_order[k] = float(np.nanmean(bits))
+            if best_markov is None or by_order[k] < by_order[best_markov.order]:
+                best_markov = markov
+        order = best_markov.order
         baselines = {
             "base frequencies": MarkovModel(0).fit(train, tuning),
-            f"Markov, order {order}" + (", exact conditional" if protocol != "causal" else ""): markov[order],
+            f"Markov, order {order}" + (", exact conditional" if protocol != "causal" else ""): best_markov,
         }
         if protocol != "causal":
-            two_sided = TwoSidedBackoff(REACH).fit(
-                train, tuning, masked=hidden if protocol == "joint" else None
-            )
+            two_sided = TwoSidedBackoff(REACH).fit(train, tuning, masked=mask)
             baselines[f"two-sided back-off, {REACH} bases"] = two_sided
         found = {name: score_baseline(baseline, text, like=score) for name, baseline in baselines.items()}
         best = min(found, key=lambda name: found[name].value)
@@ -146,12 +150,12 @@ def show_comparison(table: pd.DataFrame) -> str:
     lines = []
     for protocol, part in table.groupby("protocol", sort=False):
         what = protocol_text(protocol, table.attrs.get("rate", 0.15))
-        lines += ["", what, f"{'':36} bits     95 % interval    outside repeats"]
+        lines += ["", what, f"{'':37} bits     95 % interval    outside repeats"]
         for row in part.itertuples():
             between = (
                 f"{row.low:.4f}-{row.high:.4f}" if row.low < row.high else ""
             )  # one window alone has none
-            lines.append(f"  {row.model:34} {row.bits:.4f}   {between:15}  {row.outside_repeats:.4f}")
+            lines.append(f"  {row.model:35} {row.bits:.4f}   {between:15}  {row.outside_repeats:.4f}")
         apart = f"{row.difference:+.4f} [{row.difference_low:+.4f}, {row.difference_high:+.4f}]"
         lines.append(f"  {MODEL} minus {row.against}: {apart}")
     return "\n".join(lines[1:])
