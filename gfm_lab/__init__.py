@@ -1,7 +1,8 @@
 """gfm_lab: the companion package of the course *Anatomy of a Genomic Foundation Model*.
 
 One module per site of the anatomy, read in the order data flows:
-`sequence`, `data` -> `tokenization` -> `embeddings` -> `mixers` -> `heads` -> `objectives`.
+`sequence`, `data` -> `tokenization` -> `embeddings` -> `mixers` -> `heads` -> `objectives`. `model` joins the sites;
+`training` (with `windows`, `trainer` and `runs`) trains, `baselines` and `evaluation` say what the result is worth.
 Names are loaded on first use. The exceptions are the tokenizers and the models, which transformers' Auto classes must
 know: importing gfm_lab registers them.
 """
@@ -41,7 +42,12 @@ _EXPORTS = {
     "dissect": "gfm_lab.anatomy",
     "MaskedLMCollator": "gfm_lab.objectives",
     "NextTokenCollator": "gfm_lab.objectives",
+    "pretrain": "gfm_lab.training",
+    "finetune": "gfm_lab.training",
     "MarkovModel": "gfm_lab.baselines",
+    "TwoSidedBackoff": "gfm_lab.baselines",
+    "bits_per_base": "gfm_lab.evaluation",
+    "bits_per_masked_base": "gfm_lab.evaluation",
 }
 
 __all__ = ["__version__", *sorted(_EXPORTS)]

@@ -506,6 +506,8 @@ class GenomicForSequenceClassification(GenomicPreTrainedModel):
     Introduced in notebook 08.
     """
 
+    accepts_loss_kwargs = False  # its loss is a plain mean: the Trainer averages over smaller batches itself
+
     def __init__(self, config: GenomicConfig) -> None:
         if config.causal and config.pooling == "first":
             raise ValueError(

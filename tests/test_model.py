@@ -504,6 +504,23 @@ def test_trainer_trains_and_saves(tmp_path):
     assert torch.equal(again(tokens()).logits, model.eval()(tokens()).logits)
 
 
+def test_trainer_averages_a_classifier_s_small_batches(tmp_path):
+    """Two batches of 4 accumulated move the weights as one of 8 does."""
+    rows = [{"input_ids": row, "labels": i % 2} for i, row in enumerate(tokens(8, 9))]
+    moved = []
+    for size, accumulate in ((8, 1), (4, 2)):
+        torch.manual_seed(0)
+        model = build(GenomicForSequenceClassification, num_labels=2)
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path), max_steps=3, per_device_train_batch_size=size, optim="sgd", learning_rate=0.5,
+            gradient_accumulation_steps=accumulate, report_to=[], use_cpu=True, save_strategy="no",
+            disable_tqdm=True, logging_strategy="no", train_sampling_strategy="sequential",
+        )  # fmt: skip
+        transformers.Trainer(model=model, args=arguments, train_dataset=rows).train()
+        moved.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*moved, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("model", "task", "fields"),
     [
