@@ -2,7 +2,7 @@
 
 One module per site of the anatomy, read in the order data flows:
 `sequence`, `data` -> `tokenization` -> `embeddings` -> `mixers` -> `heads` -> `objectives`. `model` joins the sites;
-`training` (with `windows`, `trainer` and `runs`) trains, `baselines` and `evaluation` say what the result is worth.
+`training` (with `stretches`, `trainer` and `runs`) trains, `baselines` and `evaluation` say what the result is worth.
 Names are loaded on first use. The exceptions are the tokenizers and the models, which transformers' Auto classes must
 know: importing gfm_lab registers them.
 """

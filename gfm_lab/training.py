@@ -36,8 +36,8 @@ from gfm_lab.model import (
 )
 from gfm_lab.objectives import MaskedLMCollator, NextTokenCollator
 from gfm_lab.runs import DiskFull, Run, RunError, precision_of_run
+from gfm_lab.stretches import Stretch, Windows, check_apart, read_stretches, stretches
 from gfm_lab.trainer import BITS, arguments, processes, train_in_folder
-from gfm_lab.windows import Stretch, Windows, check_apart, read_stretches, stretches
 
 __all__ = [
     "DiskFull",

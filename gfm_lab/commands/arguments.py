@@ -191,7 +191,7 @@ def _pretrain(part: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--preset",
         metavar="NAME",
-        help="the body of a published model, such as dnabert-6 or hyenadna-tiny-1k; --layers and --width shrink it",
+        help="the body of a published model, such as dnabert-6 or gpt-dna; --layers and --width shrink it",
     )
     group.add_argument(
         "--init",
