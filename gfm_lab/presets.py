@@ -219,7 +219,7 @@ FIELDS: dict[str, dict[str, str]] = {
     "2 embedding": dict(
         hidden_size="width", positions="positions", max_position_embeddings="limit of positions",
         position_offset="first position", token_types="token types", embedding_norm="norm",
-        token_dropout="token dropout", kmer_sum="k-mer sum",
+        token_dropout="token dropout", kmer_sum="k-mer sum", kmer_flanks="k-mers beside the base",
     ),
     "3 mixer": dict(
         mixer="mixer", mixer_options="options", causal="left to right only", num_hidden_layers="layers",

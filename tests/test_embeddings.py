@@ -207,6 +207,49 @@ def test_kmer_sum_sees_no_future():
     assert not torch.equal(embedding(ids)[:, 12:], embedding(other)[:, 12:])
 
 
+def flanks_by_hand(module, ids, mask):
+    """Words that end right before each token, and, read from the end, words that start right after it."""
+    one_side = KmerSum(10, 4, module.k)
+    before, after = torch.zeros(*ids.shape, 4), torch.zeros(*ids.shape, 4)
+    one_side.tables = module.tables
+    before[:, 1:] = kmer_sum_by_hand(one_side, ids, mask)[:, :-1]
+    one_side.tables = module.after
+    after[:, :-1] = kmer_sum_by_hand(one_side, ids.flip(1), mask.flip(1)).flip(1)[:, 1:]
+    return before + after
+
+
+@settings(max_examples=60, deadline=None)
+@given(row=rows, k=st.integers(1, 4))
+def test_flanks_equal_their_definition(row, k):
+    module = KmerSum(10, 4, k, flanks=True)
+    ids, mask = torch.tensor(row).T[:, None]
+    assert_close(module(ids, mask), flanks_by_hand(module, ids, mask))
+    assert_close(module(ids), flanks_by_hand(module, ids, torch.ones_like(ids)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), k=st.integers(1, 5))
+def test_flanks_never_hold_the_base_itself_and_always_see_its_neighbours(data, k):
+    module = KmerSum(10, 4, k, flanks=True)
+    row = data.draw(st.lists(st.sampled_from([A, C, G, T]), min_size=2, max_size=14))
+    at = data.draw(st.integers(0, len(row) - 1))
+    vectors = []
+    for token in (A, C, G, T, MASK):
+        changed = [*row]
+        changed[at] = token
+        vectors.append(module(torch.tensor([changed]))[0])
+    assert all(torch.equal(v[at], vectors[0][at]) for v in vectors)
+    beside = at + 1 if at == 0 else at - 1
+    assert all(not torch.equal(v[beside], vectors[0][beside]) for v in vectors[1:])
+
+
+def test_flanks_need_both_sides():
+    with pytest.raises(ValueError, match="kmer_flanks reads the bases on both sides"):
+        KmerSum(10, 4, 2, flanks=True)(torch.tensor([[A, C]]), None, {})
+    with pytest.raises(ValueError, match="set kmer_sum"):
+        Embedding(10, 4, kmer_flanks=True)
+
+
 def test_kmer_sum_refuses():
     with pytest.raises(ValueError, match="1 to 8"):
         KmerSum(10, 4, 9)
