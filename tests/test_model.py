@@ -102,6 +102,7 @@ def test_no_class_here_is_called_mamba():
         ({"strands": "shared", "complement": [1, 2, 0, *range(3, 10)]}, r"twice leads back"),
         ({"strands": "shared", "complement": COMPLEMENT, "causal": True}, r"causal=False"),
         ({"exchange_strands": True}, r"strands='shared'"),
+        ({"kmer_sum": 3, "kmer_flanks": True, "causal": True}, "kmer_flanks also reads the bases after"),
         ({"token_dropout": True, "mask_token_id": None}, r"token_dropout=True needs mask_token_id"),
         ({"hidden_size": 0}, r"hidden_size is 0: it must be a whole number of at least 1"),
         ({"num_hidden_layers": 0}, r"num_hidden_layers is 0"),
