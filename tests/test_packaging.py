@@ -157,6 +157,13 @@ def test_wheel_holds_code_data_and_licences_and_nothing_else(wheel: Path) -> Non
     data = {name for name in names if name.startswith("gfm_lab/_data/")}
     assert tables | {"gfm_lab/_data/manifest.json", "gfm_lab/_data/README.md"} <= data
     assert not [name for name in data if "/." in name or name.endswith((".fai", ".gzi"))]
+    trained = {name for name in names if name.startswith("gfm_lab/_checkpoints/")}
+    listed = json.loads((ROOT / "checkpoints/manifest.json").read_text(encoding="utf-8"))["checkpoints"]
+    assert trained == {"gfm_lab/_checkpoints/manifest.json", "gfm_lab/_checkpoints/README.md"} | {
+        f"gfm_lab/_checkpoints/{name}/{file}" for name, about in listed.items() for file in about["files"]
+    }
+    questions = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gfm_lab").rglob("*.json")}
+    assert questions and questions <= names
     info = f"gfm_lab-{gfm_lab.__version__}.dist-info"
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/LICENSE-CONTENT"} <= names
     metadata = zipfile.ZipFile(wheel).read(f"{info}/METADATA").decode()
@@ -173,9 +180,11 @@ sys.addaudithook(lambda event, args: opened.append(os.fspath(args[0])) if event 
     args[0], (str, os.PathLike)) else None)
 import gfm_lab
 genome = gfm_lab.load_data("ecoli-k12")
+gfm_lab.load_model("ecoli-attention-mlm")
 inside = lambda path, folder: os.path.realpath(path).startswith(folder + os.sep)
 assert inside(gfm_lab.__file__, target), gfm_lab.__file__
 assert [p for p in opened if inside(p, os.path.join(target, "gfm_lab", "_data"))], "no shipped table was read"
+assert [p for p in opened if inside(p, os.path.join(target, "gfm_lab", "_checkpoints"))], "no checkpoint was read"
 strangers = [p for p in opened if inside(p, repository) and not any(inside(p, q) for q in packages)]
 assert not strangers, strangers
 print(len(genome))

@@ -1,7 +1,7 @@
 """Turn a finished run into a shipped checkpoint: 16-bit weights, scores on the untouched test region, a model card.
 
-    gfm-lab pretrain --recipe ecoli-attention-mlm              # trains it, into runs/ecoli-attention-mlm
-    python tools/make_checkpoints.py ecoli-attention-mlm       # scores it and writes checkpoints/ecoli-attention-mlm
+    OMP_NUM_THREADS=1 gfm-lab pretrain --recipe ecoli-attention-mlm  # trains it, into runs/ecoli-attention-mlm
+    python tools/make_checkpoints.py ecoli-attention-mlm             # scores it, writes checkpoints/NAME
 
 The scores are those of the files as shipped. Nothing is chosen here: what there was to choose, the recipe has, and it
 was chosen on the validation region.
@@ -53,7 +53,8 @@ def ship(name: str, run: Path) -> None:
     NucleotideTokenizer(on_unknown="split").save_pretrained(half)
     for file in ("log.jsonl", "loss.png"):
         shutil.copy(run / file, half / file)
-    command = f"gfm-lab pretrain --recipe {name}"
+    threads = facts["machine"].get("threads", 1)
+    command = f"OMP_NUM_THREADS={threads} gfm-lab pretrain --recipe {name}"  # other threads, other rounding
     _write(half / "run.json", facts | {"command": command})
 
     model, tokenizer = load_model(half)
@@ -124,9 +125,11 @@ def card(name: str, folder: Path) -> str:
         f"learning rate {s['learning_rate']} after warm-up, cosine to 1 %, seed {s['seed']}, {s['precision']}. "
         f"{facts['seconds'] / 60:.0f} minutes on {_machine(machine)}, shared with other work; "
         f"{facts['tokens_per_second']:,.0f} tokens a second; peak memory {facts['peak_memory_mib']:,.0f} MiB. "
+        "The settings were chosen among a dozen trials of two minutes, by the validation region. "
         "The log is `log.jsonl`, the curve `loss.png`, all settings `run.json`.",
         "",
-        "The commands that remake it:",
+        "The commands that remake it (the same losses to the last digit need the same number of threads, the same "
+        "PyTorch and a CPU of the same kind):",
         "",
         "```bash",
         facts["command"],
