@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 45 minutes | under 60 seconds on 2 cores, under 2 GB | a first look at p1 (DNA) and p2 (tensors, softmax, bits), if these are new to you |
+# | about 45 minutes | under 30 seconds on 2 cores, under 2 GB | a first look at p1 (DNA) and p2 (tensors, softmax, bits), if these are new to you |
 
 # %% tags=["setup"]
 import re
@@ -181,16 +181,23 @@ markov = MarkovModel(order=6).fit(train)
 q = markov.masked_probabilities(context)[inside]
 
 # %% tags=["figure"]
-chosen = {31: "A of the −10 box", 72: "G of the start codon", 78: "third letter of codon 3"}
+codon = START + 28 + 3 * 98  # further on, inside the gene: a codon CAG
+there = ecoli.region(codon - FLANK, codon + FLANK)
+guess = masked_probabilities(model, tokenizer, there, positions=[FLANK], window=128)[FLANK]
+panels = (
+    ("A of the −10 box", "A", p[31], q[31]),
+    ("G of the start codon", "G", p[72], q[72]),
+    ("C of a codon CAG in the gene", "C", guess, markov.masked_probabilities(there)[FLANK]),
+)
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.1), sharey=True)
-for axis, (i, name) in zip(axes, chosen.items()):
-    for values, shift, alpha in ((p[i], -0.2, 1.0), (q[i], 0.2, 0.4)):
-        colors = [plots.NUCLEOTIDE_COLORS[base] for base in "ACGT"]
-        axis.bar(np.arange(4) + shift, values, width=0.36, color=colors, alpha=alpha)
+for axis, (name, true, ours, theirs) in zip(axes, panels):
+    colors = [plots.NUCLEOTIDE_COLORS[base] for base in "ACGT"]
+    axis.bar(np.arange(4) - 0.2, ours, width=0.36, color=colors)
+    axis.bar(np.arange(4) + 0.2, theirs, width=0.36, color=colors, alpha=0.4)
     axis.axhline(0.25, color="grey", linestyle=":", linewidth=1)
-    axis.set_xticks(range(4), [f"[{b}]" if b == stretch[i] else b for b in "ACGT"])
+    axis.set_xticks(range(4), [f"[{base}]" if base == true else base for base in "ACGT"])
     axis.set_title(name)
-axes[0].set(ylabel="probability", ylim=(0, 0.8))
+axes[0].set(ylabel="probability", ylim=(0, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
 plots.show(
     figure,
     """
@@ -366,7 +373,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Above, the boxes do not stand out. Below, look at the frames: nobody told it what a codon is, or a stop.
+# Above, the boxes do not stand out. Below, most framed cells are dark: yet nobody told it what a codon is, or a stop. (Not all: it errs, too.)
 #
 # ### Exercise 3 · a bug to find
 #
@@ -497,7 +504,7 @@ plots.show(
 )
 
 # %% [markdown]
-# **Genes.** The same letters, the same change; only the frame differs, and our model scores it as far worse in frame, in genes that it was not trained on. It has found the rhythm of three by filling gaps. The Markov model sees less than half of it.
+# **Genes.** The same letters, the same change; only the frame differs, and our model scores it as far worse in frame, in genes that it was not trained on. It has found the rhythm of three by filling gaps. The Markov model sees less than half of it; longer words (`order=12`) hardly help.
 #
 # **Promoters.** Breaking the word costs about the same where promoters are and where they are not. No wonder for a model this small: genes fill nearly nine tenths of this genome, and promoter words are short, fuzzy and rare. **It knows genes; that it knows promoters, we cannot show.** (The test is blunt: many of our words are no promoters, and some are neighbours.)
 #
@@ -601,7 +608,7 @@ check.interpretation(my_interpretation)
 # - Five sites: tokenizer, embedding, mixer, head, objective. L letters become (1, L) ids, (1, L, D) vectors, (1, L, V) scores, one loss.
 # - Hide the base you ask about. A model that sees the answer repeats it.
 # - Sure and right are two things: the height of a logo, and the surprise at the true base.
-# - A score needs a baseline, a control and many places. One promoter is an anecdote.
+# - A score needs a baseline, a control and many places.
 # - This model learned what is common in its genome: the frame of codons, from gaps alone.
 # - Later notebooks put other heads on such a body.
 #
@@ -636,8 +643,7 @@ plots.show(
 # - Miki, Ebina, Kishi and Nakazawa (1981), the *lexA* promoter. [PubMed 6261224](https://pubmed.ncbi.nlm.nih.gov/6261224/). Its +1 and boxes as in RegulonDB, Salgado and colleagues (2013). [doi:10.1093/nar/gks1201](https://doi.org/10.1093/nar/gks1201)
 # - Little, Mount and Yanisch-Perron (1981), LexA and the SOS boxes. [doi:10.1073/pnas.78.7.4199](https://doi.org/10.1073/pnas.78.7.4199)
 # - Schneider and Stephens (1990), *Sequence logos*. [doi:10.1093/nar/18.20.6097](https://doi.org/10.1093/nar/18.20.6097)
-# - Devlin and colleagues (2019), BERT: learning by filling gaps. [doi:10.18653/v1/N19-1423](https://doi.org/10.18653/v1/N19-1423)
-# - Ji and colleagues (2021), DNABERT: the same for DNA. [doi:10.1093/bioinformatics/btab083](https://doi.org/10.1093/bioinformatics/btab083)
+# - Ji and colleagues (2021), DNABERT: filling gaps in DNA. [doi:10.1093/bioinformatics/btab083](https://doi.org/10.1093/bioinformatics/btab083)
 # - Benegas, Batra and Song (2023), GPN: mutations scored by a masked model of DNA. [doi:10.1073/pnas.2311219120](https://doi.org/10.1073/pnas.2311219120)
 #
 # Next: notebook 01, which asks what a model sees.
