@@ -8,10 +8,12 @@ is opened: weights are safetensors. Introduced in notebook 00.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,8 @@ def load_model(name_or_path: str | os.PathLike[str]) -> tuple[Any, Any]:
         )
     options = {"local_files_only": True, "trust_remote_code": False}
     # Shipped weights are stored in 16 bits; computing in them is slow, and coarse, on most CPUs.
-    model = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **options)
+    with _no_progress_bar():
+        model = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **options)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError) as fault:
@@ -83,6 +86,18 @@ def load_model(name_or_path: str | os.PathLike[str]) -> tuple[Any, Any]:
             f"tokenizer.save_pretrained"
         ) from None
     return model.eval(), tokenizer
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """A small model is loaded before a bar could be read."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def checkpoint_names() -> list[str]:

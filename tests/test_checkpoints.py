@@ -47,6 +47,15 @@ def test_a_folder_gives_back_what_was_saved(folder):
         torch.testing.assert_close(model(ids).logits, saved.eval()(ids).logits)
 
 
+def test_loading_prints_nothing_and_leaves_progress_bars_as_they_were(folder, capfd):
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    load_model(folder)
+    assert logging.is_progress_bar_enabled()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_weights_in_16_bits_are_computed_with_in_32(folder):
     GenomicForMaskedLM.from_pretrained(folder).half().save_pretrained(folder)
     model, _ = load_model(folder)

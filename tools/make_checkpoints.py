@@ -98,6 +98,7 @@ def card(name: str, folder: Path) -> str:
         "",
         "```python",
         "import gfm_lab",
+        "",
         f'model, tokenizer = gfm_lab.load_model("{name}")',
         "```",
         "",
