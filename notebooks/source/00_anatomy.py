@@ -21,14 +21,12 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-import transformers
 
 from gfm_lab import checks, dissect, load_data, load_model, one_hot, plots, reverse_complement
 from gfm_lab.baselines import MarkovModel
 from gfm_lab.evaluation import bootstrap, masked_probabilities
 
 plots.use_style()
-transformers.logging.disable_progress_bar()
 torch.set_num_threads(1)  # so that the same numbers come back
 check = checks.start("00_anatomy")
 

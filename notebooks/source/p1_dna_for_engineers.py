@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 30 minutes | under 60 seconds on 2 cores, under 1 GB | Python, numpy; no biology |
+# | about 30 minutes | under 30 seconds on 2 cores, under 1 GB | Python, numpy; no biology |
 
 # %% tags=["setup"]
 from collections import Counter

@@ -10,7 +10,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 30 minutes | under 60 seconds on 2 cores, under 1 GB | Python, a little numpy; no deep learning |
+# | about 30 minutes | under 30 seconds on 2 cores, under 1 GB | Python, a little numpy; no deep learning |
 
 # %% tags=["setup", "nbval-ignore-output"]
 import math
