@@ -34,9 +34,9 @@ _JOBS = {
     "pretrain": (
         "train a model on a genome, and compare it with baselines on a region it never saw",
         "Without arguments: masked modelling with a small attention model on E. coli's training region. This took "
-        "3 minutes on two server cores that compute in bfloat16; expect two or three times that without. It ends with "
-        "bits per masked base on the test region beside Markov models. The output folder holds model.safetensors, config.json, run.json, log.jsonl, loss.png, test.tsv and "
-        "test.png.",
+        "3 minutes on two server cores that compute in bfloat16; expect two or three times that without. It ends "
+        "with bits per masked base on the test region beside Markov models. The output folder holds "
+        "model.safetensors, config.json, run.json, log.jsonl, loss.png, test.tsv and test.png.",
     ),
     "finetune": (
         "adapt a checkpoint to labelled sequences, beside linear models on the same sequences",
