@@ -75,7 +75,7 @@ def load_model(name_or_path: str | os.PathLike[str]) -> tuple[Any, Any]:
         )
     options = {"local_files_only": True, "trust_remote_code": False}
     # Shipped weights are stored in 16 bits; computing in them is slow, and coarse, on most CPUs.
-    with _no_progress_bar():
+    with quiet_files():
         model = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **options)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
@@ -89,8 +89,8 @@ def load_model(name_or_path: str | os.PathLike[str]) -> tuple[Any, Any]:
 
 
 @contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """A small model is loaded before a bar could be read."""
+def quiet_files() -> Iterator[None]:
+    """Without transformers' own bar for each file that it writes or reads."""
     shown = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:

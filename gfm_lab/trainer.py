@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers import (
     PrinterCallback,
@@ -37,6 +36,7 @@ from transformers import (
 )
 
 from gfm_lab import runs
+from gfm_lab.checkpoints import quiet_files
 from gfm_lab.runs import Run, RunError
 
 __all__ = ["GuardedTrainer", "Recorder", "arguments", "train_in_folder"]
@@ -293,18 +293,6 @@ def interruptible(recorder: Recorder) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, earlier or signal.default_int_handler)
-
-
-@contextlib.contextmanager
-def quiet_files() -> Iterator[None]:
-    """Without transformers' own bar for each file that it writes or reads."""
-    shown = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers.utils.logging.enable_progress_bar()
 
 
 @contextlib.contextmanager
