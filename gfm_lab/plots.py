@@ -11,10 +11,14 @@ import io
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
 NUCLEOTIDE_COLORS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00", "N": "#999999"}
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000"]
@@ -225,3 +229,32 @@ def anatomy(highlight: int | None = None, choices: dict[int, str] | None = None)
     axes.set_ylim(0.6 - height, 2.1)
     axes.axis("off")
     return figure
+
+
+def logo(axis: Axes, probabilities: np.ndarray, first: float = 0.0) -> np.ndarray:
+    """Draw a sequence logo: at each position a stack of letters, as high as what is known there, in bits.
+
+    Args:
+        axis: to draw on; its limits and labels stay yours.
+        probabilities: (L, 4), of A, C, G, T; a row sums to 1 and may hold 0.
+        first: where the first stack is centred; the others follow one apart.
+
+    Returns:
+        (L,) the heights: 2 bits minus the entropy of the row (Schneider and Stephens 1990, doi:10.1093/nar/18.20.6097).
+
+    Introduced in notebook 00.
+    """
+    p = np.asarray(probabilities, dtype=float)
+    heights = 2 + (p * np.log2(np.where(p > 0, p, 1))).sum(axis=1)
+    letters = [TextPath((0, 0), letter, prop=FontProperties(weight="bold")) for letter in "ACGT"]
+    for place, (row, height) in enumerate(zip(p, heights, strict=True)):
+        bottom = 0.0
+        for i in np.argsort(row):  # the likeliest on top
+            size, box = row[i] * height, letters[i].get_extents()
+            if size <= 0:
+                continue
+            fit = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, size / box.height)
+            fit = fit.translate(first + place - 0.45, bottom) + axis.transData
+            axis.add_patch(PathPatch(letters[i], transform=fit, lw=0, fc=NUCLEOTIDE_COLORS["ACGT"[i]]))
+            bottom += size
+    return heights

@@ -1,8 +1,9 @@
 """The course's figures: fixed colours, descriptions that cannot be forgotten, boxes where the bases are."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 
 from gfm_lab import plots
 
@@ -65,3 +66,20 @@ def test_anatomy_fills_one_site_and_rejects_others():
     assert sum(p.get_bbox().width > 1.5 for p in filled if hasattr(p, "get_boxstyle")) == 1
     with pytest.raises(ValueError, match="1 to 5"):
         plots.anatomy(6)
+
+
+def test_logo_stacks_are_as_high_as_the_information():
+    figure, axis = plt.subplots()
+    p = np.array([[1, 0, 0, 0], [0.25] * 4, [0.5, 0, 0.5, 0], [0.7, 0.1, 0.1, 0.1]])
+    heights = plots.logo(axis, p, first=3)
+    np.testing.assert_allclose(heights, [2, 0, 1, 2 - 1.3567796], atol=1e-6)
+    figure.canvas.draw()
+    tops, colors = {}, {}
+    for patch in axis.patches:
+        box = patch.get_path().get_extents(patch.get_transform() - axis.transData)
+        place = round((box.x0 + box.x1) / 2)
+        if box.y1 > tops.get(place, 0):
+            tops[place], colors[place] = box.y1, to_hex(patch.get_facecolor()).upper()
+    assert tops == pytest.approx({3: 2, 5: 1, 6: heights[3]}, abs=1e-6)
+    assert colors[3] == colors[6] == plots.NUCLEOTIDE_COLORS["A"]
+    plt.close(figure)

@@ -126,7 +126,7 @@ def card(name: str, folder: Path) -> str:
         f"learning rate {s['learning_rate']} after warm-up, cosine to 1 %, seed {s['seed']}, {s['precision']}. "
         f"{facts['seconds'] / 60:.0f} minutes on {_machine(machine)}, shared with other work; "
         f"{facts['tokens_per_second']:,.0f} tokens a second; peak memory {facts['peak_memory_mib']:,.0f} MiB. "
-        "The settings were chosen among a dozen trials of two minutes, by the validation region. "
+        "The settings were guided by about a dozen trials of two to three minutes, on the validation region. "
         "The log is `log.jsonl`, the curve `loss.png`, all settings `run.json`.",
         "",
         "The commands that remake it (the same losses to the last digit need the same number of threads, the same "

@@ -74,9 +74,10 @@ def pretrain(args: Namespace) -> None:
     print(f"({where}; intervals: 95 %, bootstrap over windows)")
     behind = sorted(table.protocol[table.difference_high >= 0])
     if behind:
+        shipped = "ecoli-attention-mlm"
         print(
             f"This model is not below its best baseline ({' and '.join(behind)}): {settings['steps']:,} steps show "
-            f"that it learns; give it more (--steps). The shipped ecoli-attention-mlm took 16,000."
+            f"that it learns; give it more (--steps). The shipped {shipped} took {recipe(shipped)['steps']:,}."
         )
     print(f"in {output}: model.safetensors, test.tsv, test.png, loss.png, log.jsonl, run.json")
 

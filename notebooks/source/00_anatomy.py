@@ -224,35 +224,12 @@ def my_information(p):
 check.information(my_information)
 
 # %% tags=["figure"]
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import PathPatch
-from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D
-
-
-def logo(axis, probabilities):
-    """Letters stacked at each position, the stack as high as its information."""
-    heights = 2 + (probabilities * np.log2(probabilities)).sum(axis=1)
-    for x, (row, height) in enumerate(zip(probabilities, heights)):
-        bottom = 0.0
-        for i in np.argsort(row):
-            size = row[i] * height
-            path = TextPath((0, 0), "ACGT"[i], prop=FontProperties(weight="bold"))
-            box = path.get_extents()
-            fit = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, size / box.height)
-            fit = fit.translate(x + 0.05, bottom) + axis.transData
-            color = plots.NUCLEOTIDE_COLORS["ACGT"[i]]
-            axis.add_patch(PathPatch(path, transform=fit, lw=0, fc=color))
-            bottom += size
-    return heights
-
-
 figure, axes = plt.subplots(
     3, 1, figsize=(15, 5.6), height_ratios=(1, 1, 0.42), sharex=True, layout="constrained"
 )
 top = 0.0
 for axis, values, name in ((axes[0], p, "the model"), (axes[1], q, "Markov model (baseline)")):
-    top = max(top, logo(axis, values).max())
+    top = max(top, plots.logo(axis, values, first=0.5).max())
     axis.set_ylabel("bits")
     axis.text(0.3, 0.97, name, weight="bold", va="top", transform=axis.get_xaxis_transform())
 for axis in axes[:2]:

@@ -205,31 +205,9 @@ _, random_bits = information([ecoli.region(at, at + 26) for at in places])
 print(f"bits at -14 to -6: {bits[6:15].sum():.2f}; random places: {random_bits[6:15].sum():.2f}")
 
 # %% tags=["figure"]
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import PathPatch
-from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D
-
-
-def logo(axis, frequencies, bits, first):
-    """Letters stacked per position, the stack as high as its information; `first` is the first x."""
-    for x, (row, height) in enumerate(zip(frequencies, bits), start=first):
-        bottom = 0.0
-        for i in np.argsort(row):
-            size = row[i] * height
-            path = TextPath((0, 0), "ACGT"[i], prop=FontProperties(weight="bold"))
-            box = path.get_extents()
-            fit = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, size / box.height)
-            fit = fit.translate(x - 0.45, bottom) + axis.transData
-            axis.add_patch(
-                PathPatch(path, transform=fit, lw=0, fc=plots.NUCLEOTIDE_COLORS["ACGT"[i]])
-            )
-            bottom += size
-    axis.set(xlim=(first - 0.6, first + len(bits) - 0.4), ylim=(0, 2.05), ylabel="bits")
-
-
 figure, axis = plt.subplots(figsize=(10, 3))
-logo(axis, frequencies, bits, -20)
+plots.logo(axis, frequencies, first=-20)
+axis.set(xlim=(-20.6, 5.6), ylim=(0, 2.05), ylabel="bits")
 axis.set_xlabel("position; 0 is the first base of the start codon")
 plots.show(
     figure,
@@ -294,7 +272,10 @@ axes["gene"].set(
 axes["gene"].xaxis.set_major_formatter("{x:,.0f}")
 axes["gene"].spines["left"].set_visible(False)
 for kind, first in (("donor", -4), ("acceptor", -20)):
-    logo(axes[kind], *motif[kind], first)
+    plots.logo(axes[kind], motif[kind][0], first)
+    axes[kind].set(
+        xlim=(first - 0.6, first + len(motif[kind][1]) - 0.4), ylim=(0, 2.05), ylabel="bits"
+    )
     axes[kind].axvline(-0.5, color=plots.INK, linestyle=":")
     axes[kind].set(title=f"{kind}", xlabel="bases from the cut")
 plots.show(
