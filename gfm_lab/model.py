@@ -306,6 +306,13 @@ class GenomicPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _no_split_modules = ["Block"]  # noqa: RUF012 (transformers' own convention)
 
+    def _init_weights(self, module: nn.Module) -> None:
+        """As transformers starts every module, and then as a mixer with a start of its own says (`initialize`)."""
+        super()._init_weights(module)
+        loaded = any(getattr(p, "_is_hf_initialized", False) for p in module.parameters())
+        if hasattr(module, "initialize") and not loaded:
+            module.initialize()
+
     def get_input_embeddings(self) -> nn.Module:
         return self.base_model.embeddings.token
 

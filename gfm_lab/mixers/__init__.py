@@ -20,13 +20,29 @@ from typing import Any
 from torch import nn
 
 from gfm_lab.mixers.attention import Attention, SlidingWindowAttention
+from gfm_lab.mixers.bidirectional import Bidirectional
+from gfm_lab.mixers.convolution import Convolution, receptive_field
+from gfm_lab.mixers.hyena import Hyena, fft_convolution
 
-__all__ = ["MIXERS", "Attention", "SlidingWindowAttention", "build_mixer"]
+__all__ = [
+    "MIXERS",
+    "Attention",
+    "Bidirectional",
+    "Convolution",
+    "Hyena",
+    "SlidingWindowAttention",
+    "build_mixer",
+    "fft_convolution",
+    "receptive_field",
+]
 
 MIXERS: dict[str, type[nn.Module]] = {
     "attention": Attention,
     "sliding_window": SlidingWindowAttention,
+    "convolution": Convolution,
+    "hyena": Hyena,
 }
+ONE_WAY = {Hyena}  # they read from left to right; for both sides two of them go into `Bidirectional`
 
 
 def build_mixer(name: str, dim: int, **options: Any) -> nn.Module:
@@ -35,7 +51,8 @@ def build_mixer(name: str, dim: int, **options: Any) -> nn.Module:
     Args:
         name: a key of `MIXERS`.
         dim: width D of its input and output.
-        options: keyword arguments of the mixer's class.
+        options: keyword arguments of the mixer's class. With causal=False, Hyena and Mamba, which read from left to
+            right, are built twice and joined by `Bidirectional`.
 
     Raises:
         ValueError: an unknown name (the message lists the known ones and the nearest), or an unknown or missing option
@@ -57,4 +74,7 @@ def build_mixer(name: str, dim: int, **options: Any) -> nn.Module:
                 f"{kind} option {', '.join(map(repr, names))} of mixer {name!r}: "
                 f"its options are {', '.join(parameters)}"
             )
+    if mixer in ONE_WAY and not options.get("causal", True):
+        options["causal"] = True
+        return Bidirectional(mixer(dim, **options), mixer(dim, **options))
     return mixer(dim, **options)
