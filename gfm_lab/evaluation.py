@@ -104,6 +104,7 @@ def bits_per_base(
     window: int | None = None,
     stride: int | None = None,
     *,
+    control: str | None = None,
     batch_size: int = 16,
     block: int = BLOCK,
     seed: int = 0,
@@ -112,14 +113,15 @@ def bits_per_base(
 
     window: bases read at once (None: 512, or what the model can read). stride: bases each further window adds (None:
     half a window). Each base is scored once, with at least window - stride bases of left context, except at the start
-    of the sequence. The very first base is scored only if the tokenizer puts a special token before it. block: bases
-    in a window of the bootstrap; seed: of the bootstrap.
+    of the sequence. The very first base is scored only if the tokenizer puts a special token before it. control: name
+    of a control token of the tokenizer, which then stands in front of every window and is not scored itself; the very
+    first base is. block: bases in a window of the bootstrap; seed: of the bootstrap.
 
     Raises ValueError for a model that is not causal (a probe finds out), a tokenizer with tokens of several bases, a
     window that does not fit, scores that are not numbers, and if there is nothing to score.
     Introduced in notebook 10.
     """
-    p, mass, settings = _causal(model, tokenizer, sequence, window, stride, batch_size)
+    p, mass, settings = _causal(model, tokenizer, sequence, window, stride, batch_size, control)
     return _score("causal", p, codes_of(sequence), None, mass, settings, block, seed)
 
 
@@ -174,12 +176,13 @@ def causal_probabilities(
     window: int | None = None,
     stride: int | None = None,
     batch_size: int = 16,
+    control: str | None = None,
 ) -> np.ndarray:
     """(L, 4) P(A), P(C), P(G), P(T) at each base given those before it, nan where nothing is scored.
 
     Arguments and errors of `bits_per_base`. Introduced in notebook 10.
     """
-    return _causal(model, tokenizer, sequence, window, stride, batch_size)[0]
+    return _causal(model, tokenizer, sequence, window, stride, batch_size, control)[0]
 
 
 def masked_probabilities(
@@ -334,10 +337,22 @@ def _tiles(length: int, window: int, step: int, right: int) -> tuple[np.ndarray,
 
 
 def _causal(
-    model: Any, tokenizer: Any, sequence: str, window: int | None, stride: int | None, batch_size: int
+    model: Any,
+    tokenizer: Any,
+    sequence: str,
+    window: int | None,
+    stride: int | None,
+    batch_size: int,
+    control: str | None = None,
 ) -> tuple[np.ndarray, float, dict[str, Any]]:
     codes, letters = codes_of(sequence), _letters(tokenizer)
     _something(codes)
+    if control is not None:
+        if not hasattr(tokenizer, "control_id"):
+            raise ValueError(
+                f"{type(tokenizer).__name__} has no control tokens: leave out control={control!r}"
+            )
+        letters = letters._replace(prefix=[*letters.prefix, tokenizer.control_id(control)])
     before = len(letters.prefix)
     window = _window(model, window, before, len(codes))  # [SEP] and the like at the end predict nothing
     stride = max(1, window // 2) if stride is None else stride
@@ -361,7 +376,8 @@ def _causal(
             mine = (at >= firsts[rows, None]) & (at < stops[rows, None])
             p[at[mine]], mass[at[mine]] = np.exp(log_p[mine]), kept[mine]
     p[codes > 3] = np.nan
-    return p, _mean_mass(mass, p), {"window": window, "stride": stride}
+    told = {} if control is None else {"control": control}
+    return p, _mean_mass(mass, p), {"window": window, "stride": stride, **told}
 
 
 def _masked(

@@ -79,7 +79,7 @@ class _WordTokenizer(PythonTokenizer):
     """What `KmerTokenizer` and `NucleotideTokenizer` (k = 1) share; the options are explained there.
 
     Vocabulary in id order: `specials`, the 4**k words over `alphabet`, the single `letters` not there yet. The
-    options rebuild it, so no vocabulary file is saved or read.
+    options rebuild it, so no vocabulary file is saved or read. `controls` come last: see `NucleotideTokenizer`.
     """
 
     model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012 (transformers' own convention)
@@ -101,6 +101,7 @@ class _WordTokenizer(PythonTokenizer):
         cls_token: str = "[CLS]",
         sep_token: str | None = "[SEP]",
         mask_token: str = "[MASK]",
+        controls: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 8:
@@ -120,6 +121,9 @@ class _WordTokenizer(PythonTokenizer):
 
         words = ["".join(word) for word in product(alphabet, repeat=k)]
         tokens = [*specials, *words, *(letter for letter in letters if letter not in words)]
+        self.controls = _checked_controls(controls, tokens)
+        self._control_ids = {name: len(tokens) + i for i, name in enumerate(self.controls)}
+        tokens += [f"[{name}]" for name in self.controls]
         self._tokens, self._ids = dict(enumerate(tokens)), {token: i for i, token in enumerate(tokens)}
         self._first = len(specials)  # the id of the first word
 
@@ -138,6 +142,12 @@ class _WordTokenizer(PythonTokenizer):
         named = dict(pad_token=pad_token, unk_token=unk_token, cls_token=cls_token, sep_token=sep_token)
         options = dict(wrap=wrap, tail=tail, lowercase=lowercase, on_unknown=on_unknown, alphabet=alphabet)
         options |= dict(k=k, stride=stride, letters=letters, specials=[*specials], mask_token=mask_token)
+        if (
+            self.controls
+        ):  # special tokens of transformers too: written out in a text they are read, decode skips them
+            written = [f"[{name}]" for name in self.controls]
+            others = [token for token in kwargs.pop("extra_special_tokens", []) if str(token) not in written]
+            options |= dict(controls=[*self.controls], extra_special_tokens=[*others, *written])
         super().__init__(**named, **options, **kwargs)
         self._prefix = [self.cls_token_id] if wrap in ("cls", "cls_sep") else []
         self._suffix = [self.sep_token_id] if wrap in ("sep", "cls_sep") else []
@@ -295,10 +305,19 @@ class _WordTokenizer(PythonTokenizer):
             raise IndexError(f"base counts from 0, not {base}")
         return range(max(0, -((self.k - 1 - base) // self.stride)), base // self.stride + 1)
 
+    def control_id(self, name: str) -> int:
+        """The id of the control token `name`. Raises ValueError for a name that is not among `controls`."""
+        if name not in self._control_ids:
+            known = f"it has {', '.join(self.controls)}" if self.controls else "it has none"
+            raise ValueError(
+                f"this {type(self).__name__} has no control token {name!r}: {known} (see `controls=`)"
+            )
+        return self._control_ids[name]
+
     @cached_property
     def complement_ids(self) -> np.ndarray:
-        """For each id that of its reverse complement, (vocabulary,) int64; special tokens keep theirs."""
-        specials = {*self.specials}
+        """For each id that of its reverse complement, (vocabulary,) int64; special and control tokens keep theirs."""
+        specials = {*self.specials, *(f"[{name}]" for name in self.controls)}
         turned = (t if t in specials else t.translate(COMPLEMENT)[::-1] for t in self._ids)
         return np.array([self._ids[token] for token in turned], np.int64)
 
@@ -319,7 +338,8 @@ class _WordTokenizer(PythonTokenizer):
         if len(array) and not 0 <= array.min() <= array.max() < len(self._ids):
             raise ValueError(f"ids must lie in 0..{len(self._ids) - 1}, not {array.min()}..{array.max()}")
         unknown = array == self.unk_token_id
-        content = (array >= self._first) | unknown | (array == self.mask_token_id)
+        dna = (array >= self._first) & (array < len(self._ids) - len(self.controls))
+        content = dna | unknown | (array == self.mask_token_id)
         places = np.flatnonzero(content)
         if len(places) == 0:
             return ids
@@ -356,7 +376,7 @@ class _WordTokenizer(PythonTokenizer):
         return self._spell(tokens, skip_special_tokens=False)
 
     def _spell(self, tokens: list[str], skip_special_tokens: bool) -> str:
-        special = {*self.specials, *self.all_special_tokens}
+        special = {*self.specials, *self.all_special_tokens}  # control tokens are among the latter
         # An unknown that split a run was one letter; otherwise it stands for a word. "?" is a base not told yet.
         holders = {
             self.mask_token: "?" * self.k,
@@ -566,6 +586,12 @@ class NucleotideTokenizer(_WordTokenizer):
     Vocabulary: [PAD] [UNK] [CLS] [SEP] [MASK] = 0..4, A C G T = 5..8, N = 9. The options `wrap`, `lowercase` and
     `on_unknown` are those of `KmerTokenizer`. decode(encode(s), skip_special_tokens=True) == s for A, C, G, T, and
     with on_unknown="split" also for N; other characters come back as N.
+
+    controls: names of control tokens, such as ("ecoli", "human"): one token "[ecoli]", "[human]" each, with the ids
+    after all others, which keep theirs. A control token stands in front of a sequence and says what it is; a model
+    trained so writes DNA of that kind when asked (Keskar et al. 2019, arXiv:1909.05858, in text; introduced in notebook
+    10). DNA never gives one: only "[ecoli]" written out in a text does. `control_id(name)` is its id; it is its own
+    complement. Raises ValueError for a name that is empty, given twice, or not letters, digits, "-", "_" and ".".
     """
 
     def __init__(self, **options: Any) -> None:
@@ -805,6 +831,18 @@ def _token_at(spans: np.ndarray, base: int, length: int) -> range:
         raise IndexError(f"the sequence has {length} bases, counted from 0: there is no base {base}")
     tokens = np.flatnonzero((spans[:, 0] <= base) & (base < spans[:, 1])).tolist()
     return range(tokens[0], tokens[-1] + 1) if tokens else range(0)
+
+
+def _checked_controls(names: Sequence[str], tokens: Sequence[str]) -> tuple[str, ...]:
+    """`names` of control tokens as a tuple; raises ValueError for one that cannot be a token of its own."""
+    if isinstance(names, str):
+        raise ValueError(f"controls is a sequence of names: write ({names!r},)")
+    for i, name in enumerate(names):
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+            raise ValueError(f"a control's name is made of letters, digits, '-', '_' and '.', not {name!r}")
+        if f"[{name}]" in tokens or name in names[:i]:
+            raise ValueError(f"the token [{name}] stands in the vocabulary already: choose another name")
+    return tuple(names)
 
 
 def _check_choices(**options: str) -> None:

@@ -105,9 +105,10 @@ class GuardedTrainer(Trainer):
         return torch.autocast(self.args.device.type, self.dtype)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Matrices and filters; not norms, biases and embedding tables."""
-        tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-        return [name for name, p in model.named_parameters() if p.ndim > 1 and id(p) not in tables]
+        """Matrices and filters; not norms, biases, embedding tables, and what says so itself (Mamba's A and D)."""
+        spared = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+        spared |= {id(p) for p in model.parameters() if getattr(p, "_no_weight_decay", False)}
+        return [name for name, p in model.named_parameters() if p.ndim > 1 and id(p) not in spared]
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
         self.last_loss = super().training_step(*arguments, **options)

@@ -36,16 +36,18 @@ from gfm_lab.model import (
 )
 from gfm_lab.objectives import MaskedLMCollator, NextTokenCollator
 from gfm_lab.runs import DiskFull, Run, RunError, precision_of_run
-from gfm_lab.stretches import Stretch, Windows, check_apart, read_stretches, stretches
+from gfm_lab.stretches import SPECIES, Stretch, Windows, check_apart, panel, read_stretches, stretches
 from gfm_lab.trainer import BITS, arguments, processes, train_in_folder
 
 __all__ = [
+    "SPECIES",
     "DiskFull",
     "Run",
     "RunError",
     "Stretch",
     "Windows",
     "finetune",
+    "panel",
     "pretrain",
     "read_stretches",
     "stretches",
@@ -102,6 +104,7 @@ def _objective_of(model: nn.Module) -> str:
 
 # ---- Pre-training ----
 
+LISTED = 50  # stretches that run.json names one by one
 NOT_SETTINGS = ("model", "tokenizer", "train", "valid", "output", "device", "resume", "progress", "baselines")
 
 
@@ -141,7 +144,9 @@ def pretrain(
 
     The objective follows the model's class: masked for ...ForMaskedLM (`rate`, `pattern`, `replace` and `together` as
     in `MaskedLMCollator`), next token for ...ForCausalLM. Windows of `window` bases come from anywhere in `train` and,
-    with `reverse_complement`, from either strand with equal chance.
+    with `reverse_complement`, from either strand with equal chance. Where stretches carry a control token (`panel`), it
+    stands in front of each window, on either strand, and each control has the same chance: the first base is predicted
+    from it alone; it is never masked and never a target.
 
     AdamW (betas 0.9 and 0.95; Loshchilov and Hutter 2019, arXiv:1711.05101) with the gradient clipped to norm `clip`.
     Weight decay acts on matrices and filters alone: not on norms, biases or embeddings, hence not on an LM head tied to
@@ -222,8 +227,8 @@ def pretrain(
         "settings": settings,
         "model": _plain_config(model),
         "tokenizer": _fingerprint(tokenizer),
-        "train": [_identity(s) for s in train],
-        "valid": [_identity(s) for s in valid],
+        "train": _identities(train),
+        "valid": _identities(valid),
     }
     return train_in_folder(
         model,
@@ -741,5 +746,20 @@ def _fingerprint(tokenizer: Any) -> dict[str, Any]:
     return {"class": type(tokenizer).__name__, "sha256": hashlib.sha256(vocabulary.encode()).hexdigest()[:16]}
 
 
+def _identities(part: Sequence[Stretch]) -> list[str]:
+    """One line a stretch; where they are many, one line a control."""
+    if len(part) <= LISTED:
+        return [_identity(s) for s in part]
+    groups: dict[str | None, list[Stretch]] = {}
+    for stretch in part:
+        groups.setdefault(stretch.control, []).append(stretch)
+    return [
+        f"{name + ': ' if name else ''}{len(group):,} stretches, {sum(len(s.sequence) for s in group):,} bases sha256 "
+        + hashlib.sha256("\n".join(_identity(s) for s in group).encode()).hexdigest()[:16]
+        for name, group in groups.items()
+    ]
+
+
 def _identity(stretch: Stretch) -> str:
-    return f"{stretch.name} sha256 {hashlib.sha256(stretch.sequence.encode()).hexdigest()[:16]}"
+    control = f" control {stretch.control}" if stretch.control else ""
+    return f"{stretch.name} sha256 {hashlib.sha256(stretch.sequence.encode()).hexdigest()[:16]}{control}"
