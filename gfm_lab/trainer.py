@@ -37,6 +37,7 @@ from transformers import (
 
 from gfm_lab import runs
 from gfm_lab.checkpoints import quiet_files
+from gfm_lab.model import GenomicPreTrainedModel
 from gfm_lab.runs import Run, RunError
 
 __all__ = ["GuardedTrainer", "Recorder", "arguments", "train_in_folder"]
@@ -105,10 +106,16 @@ class GuardedTrainer(Trainer):
         return torch.autocast(self.args.device.type, self.dtype)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Matrices and filters; not norms, biases, embedding tables, and what says so itself (Mamba's A and D)."""
-        spared = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-        spared |= {id(p) for p in model.parameters() if getattr(p, "_no_weight_decay", False)}
-        return [name for name, p in model.named_parameters() if p.ndim > 1 and id(p) not in spared]
+        """Matrices and filters; not norms, biases, embedding tables, and what is marked as not to decay (Mamba's A)."""
+        tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+        marked = _marked(model)
+        if isinstance(
+            model, GenomicPreTrainedModel
+        ):  # a copy, and a model that was loaded, have lost their marks
+            with torch.device("meta"):
+                marked |= _marked(type(model)(model.config))
+        parameters = [(name, p) for name, p in model.named_parameters() if p.ndim > 1 and name not in marked]
+        return [name for name, p in parameters if id(p) not in tables]
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
         self.last_loss = super().training_step(*arguments, **options)
@@ -162,6 +169,11 @@ class GuardedTrainer(Trainer):
             if writes:
                 shutil.rmtree(half, ignore_errors=True)
         self.accelerator.wait_for_everyone()
+
+
+def _marked(model: nn.Module) -> set[str]:
+    """Names of the parameters that say of themselves that weight decay is not for them."""
+    return {name for name, p in model.named_parameters() if getattr(p, "_no_weight_decay", False)}
 
 
 class Recorder(TrainerCallback):

@@ -1,5 +1,6 @@
 """training.py and what it stands on (windows.py, trainer.py, runs.py): data, scores, and runs that survive."""
 
+import copy
 import errno
 import gc
 import itertools
@@ -21,6 +22,7 @@ from safetensors.torch import load_file
 
 from gfm_lab import runs, training
 from gfm_lab.heads import token_loss
+from gfm_lab.mixers import MIXERS
 from gfm_lab.model import (
     GenomicConfig,
     GenomicForCausalLM,
@@ -410,6 +412,44 @@ def test_weight_decay_spares_norms_biases_and_embeddings():
     assert {name.split(".", 3)[-1] for name in decayed} == {
         *("mixer.qkv.weight", "mixer.out.weight", "ffn.up.weight", "ffn.down.weight")
     }
+
+
+class Marked(torch.nn.Module):
+    """A mixer with a matrix that must not decay, as Mamba's A_log."""
+
+    def __init__(self, dim, causal=True):
+        super().__init__()
+        self.free, self.held = (torch.nn.Parameter(torch.ones(dim, 2)) for _ in "12")
+        self.held._no_weight_decay = True
+
+    def forward(self, x, mask=None, state=None):
+        return x * self.free.sum(1) * self.held.sum(1)
+
+
+@pytest.mark.parametrize("how", ["new", "copied", "loaded"])
+def test_what_is_marked_does_not_decay_even_in_a_copy(how, monkeypatch, tmp_path):
+    """torch's copies and transformers' loading make new parameters without the mark."""
+    monkeypatch.setitem(MIXERS, "marked", Marked)
+    model = masked_model(mixer="marked", mixer_options={}, positions="none")
+    if how == "copied":
+        model = copy.deepcopy(model)
+    if how == "loaded":
+        model.save_pretrained(tmp_path)
+        model = GenomicForMaskedLM.from_pretrained(tmp_path)
+    decayed = training.train_in_folder.__globals__["GuardedTrainer"].get_decay_parameter_names(None, model)
+    assert {name.split(".", 3)[-1] for name in decayed} == {"mixer.free", "ffn.up.weight", "ffn.down.weight"}
+
+
+def test_only_weight_decay_moves_what_has_no_gradient(monkeypatch, tmp_path):
+    """Through a whole run: a matrix without gradient shrinks, unless it is marked."""
+    monkeypatch.setitem(MIXERS, "marked", Marked)
+    model = masked_model(mixer="marked", mixer_options={}, positions="none")
+    monkeypatch.setattr(
+        Marked, "forward", lambda self, x, mask=None, state=None: x + 0 * (self.free + self.held).sum()
+    )
+    pretrain(model, TOKENIZER, TRAIN, VALID, tmp_path / "run", **QUICK | {"weight_decay": 1.0})
+    mixer = model.body.layers[0].mixer
+    assert (mixer.held == 1).all() and (mixer.free < 0.99).all()
 
 
 # ---- Folders ----
