@@ -39,6 +39,7 @@ _EXPORTS = {
     "preset": "gfm_lab.presets",
     "diff": "gfm_lab.presets",
     "from_state_dict": "gfm_lab.pretrained",
+    "ReverseComplement": "gfm_lab.strands",
     "dissect": "gfm_lab.anatomy",
     "MaskedLMCollator": "gfm_lab.objectives",
     "NextTokenCollator": "gfm_lab.objectives",

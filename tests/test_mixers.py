@@ -35,6 +35,7 @@ OPTIONS = {
         {"max_length": 64, "filter_width": 8},
         {"max_length": 40, "order": 3, "filter_width": 8, "filter_features": 3, "filter_inner": 0},
     ],
+    "mamba": [{}, {"state_size": 3, "conv_kernel": 2, "expand": 1, "dt_rank": 2}],
 }
 HAVE_GLOBAL_TOKENS = {"sliding_window"}  # to the others a 2 in the mask is a 1
 

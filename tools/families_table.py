@@ -29,6 +29,9 @@ ABOUT = {
     "longformer": ("Longformer", "transformers' LongformerForMaskedLM"),
     "dnabert2": ("DNABERT-2", "the authors' code, recorded"),
     "nucleotide-transformer-v2": ("Nucleotide Transformer v2", "the authors' code, recorded"),
+    "hyenadna": ("HyenaDNA", "the authors' code, recorded"),
+    "mamba": ("Mamba and what is built like it", "transformers' MambaForCausalLM"),
+    "caduceus": ("Caduceus-PS and Caduceus-Ph", "the authors' code, recorded"),
 }
 
 

@@ -23,6 +23,7 @@ from gfm_lab.mixers.attention import Attention, SlidingWindowAttention
 from gfm_lab.mixers.bidirectional import Bidirectional
 from gfm_lab.mixers.convolution import Convolution, receptive_field
 from gfm_lab.mixers.hyena import Hyena, fft_convolution
+from gfm_lab.mixers.mamba import Mamba, scan_path, selective_scan
 
 __all__ = [
     "MIXERS",
@@ -30,10 +31,13 @@ __all__ = [
     "Bidirectional",
     "Convolution",
     "Hyena",
+    "Mamba",
     "SlidingWindowAttention",
     "build_mixer",
     "fft_convolution",
     "receptive_field",
+    "scan_path",
+    "selective_scan",
 ]
 
 MIXERS: dict[str, type[nn.Module]] = {
@@ -41,8 +45,9 @@ MIXERS: dict[str, type[nn.Module]] = {
     "sliding_window": SlidingWindowAttention,
     "convolution": Convolution,
     "hyena": Hyena,
+    "mamba": Mamba,
 }
-ONE_WAY = {Hyena}  # they read from left to right; for both sides two of them go into `Bidirectional`
+ONE_WAY = {Hyena, Mamba}  # they read from left to right; for both sides two of them go into `Bidirectional`
 
 
 def build_mixer(name: str, dim: int, **options: Any) -> nn.Module:

@@ -108,6 +108,13 @@ class HyenaFilter(nn.Module):
         angle = 2 * math.pi / self.max_length * torch.arange(length, **at)[:, None] * bands
         return t, torch.cat((t, angle.cos(), -angle.sin()), dim=1)
 
+    def rates(self) -> Tensor:
+        """(channels,): how fast the window of each decays."""
+        at = dict(
+            device=self.last.weight.device, dtype=torch.promote_types(self.last.weight.dtype, torch.float32)
+        )
+        return torch.linspace(math.log(0.01) / 1.5, math.log(0.01) / 0.3, self.channels, **at)
+
     def forward(self, length: int) -> Tensor:
         if length > self.max_length:
             raise ValueError(
@@ -120,9 +127,7 @@ class HyenaFilter(nn.Module):
             for layer in self.layers:
                 h = torch.sin(frequency * F.linear(h, layer.weight.to(h.dtype), layer.bias.to(h.dtype)))
             h = F.linear(h, self.last.weight.to(h.dtype))
-        rates = math.log(0.01) / 1.5, math.log(0.01) / 0.3
-        rate = torch.linspace(*rates, self.channels, device=t.device, dtype=t.dtype).abs()
-        return (h * (torch.exp(-t * rate) + 0.05)).T
+        return (h * (torch.exp(-t * self.rates().abs()) + 0.05)).T
 
 
 class Hyena(nn.Module):
