@@ -1,4 +1,4 @@
-"""The command `gfm-lab`: pretrain, finetune, embed and score from the shell, and doctor, which checks the machine.
+"""The command `gfm-lab`: pretrain, finetune, embed, score and generate from the shell; doctor checks the machine.
 
 Here a command is chosen and its errors are told; `gfm_lab.commands.arguments` has the options, `gfm_lab.commands` the
 work, imported only when it runs. Introduced in notebook 09.

@@ -21,11 +21,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gfm_lab import __version__, cli, comparison, data, evaluation
+from gfm_lab import __version__, cli, comparison, data, evaluation, generation
 from gfm_lab.checkpoints import load_model
 from gfm_lab.commands import arguments, files, finetune, pretrain, recipes, shared
 from gfm_lab.model import GenomicConfig, GenomicForCausalLM, GenomicForMaskedLM
-from gfm_lab.sequence import SequenceError
+from gfm_lab.sequence import SequenceError, read_fasta
 from gfm_lab.tokenization import KmerTokenizer, NucleotideTokenizer
 
 ROWS = {
@@ -190,7 +190,10 @@ def test_examples_run(capsys, models, tmp_path, command, number):
     given |= dict(
         embed=f"--output {tmp_path}/out.npz", score=f"--output {tmp_path}/out.tsv" if not redirected else ""
     )
-    if command != "pretrain":
+    if command == "generate":
+        given[command] = f"--model {models['causal']} --length 40"
+        given[command] += "" if redirected else f" --output {tmp_path}/out.fa"
+    elif command != "pretrain":
         given[command] += f" --model {models['masked']}"
         given[command] += " --limit 4 --window 80" if command != "finetune" else ""
     run(name, given[command])
@@ -198,6 +201,8 @@ def test_examples_run(capsys, models, tmp_path, command, number):
     if command in ("pretrain", "finetune"):
         assert (tmp_path / "run" / "model.safetensors").exists()
         assert "95 %" in out
+    elif redirected and command == "generate":
+        assert re.search(r">generated_0 .*\nATGAAACGC[ACGT]{40}\n", out)
     elif redirected:
         assert pd.read_csv(io.StringIO(out), sep="\t", comment="#")["scored"].gt(0).all()
     else:
@@ -805,3 +810,43 @@ def test_finetune_refuses_and_warns(capsys, models, motif, tmp_path):
         "2 rows have a sequence that stands in more than one split"
         in (tmp_path / "r" / "result.tsv").read_text()
     )
+
+
+# ---- generate ----
+
+
+def test_generate_writes_the_packages_sequences(capsys, models, tmp_path):
+    words = f"generate --model {models['causal']} --length 70 --number 3 --prompt acgt --temperature 0.7 --top-k 3"
+    run(words, f"--top-p 0.9 --seed 5 --output {tmp_path}/new.fa")
+    assert "3 sequences of 70 new bases" in capsys.readouterr().out
+    expected = generation.generate(
+        *load_model(models["causal"]), 70, prompt="ACGT", n=3, temperature=0.7, top_k=3, top_p=0.9, seed=5
+    )
+    records = [*read_fasta(tmp_path / "new.fa")]
+    assert [r.sequence for r in records] == ["ACGT" + sequence for sequence in expected]
+    assert [r.name for r in records] == ["generated_0", "generated_1", "generated_2"]
+    assert all(
+        told in records[0].description for told in ("seed=5", "temperature=0.7", "top_k=3", "prompt_bases=4")
+    )
+    run(words, "--top-p 0.9 --seed 5")  # to standard output: the same
+    assert "".join(re.findall(r"^[ACGT]+$", capsys.readouterr().out, re.M)) == "".join(
+        r.sequence for r in records
+    )
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ("--model {masked}", "GenomicForMaskedLM does not predict the next base"),
+        ("--model {causal} --control ecoli", "no control token 'ecoli'"),
+        ("--model {causal} --top-p 2", "top_p is 2.0"),
+        ("--model {causal} --top-k 9", "top_k is 9"),
+        ("--model {causal} --prompt ACXG", "position 3: found 'X'"),
+        ("--model {causal} --temperature hot", "'hot' is not a number"),
+        ("--model {causal} --length 0", "0 is too small"),
+        ("--model {causal} --output {causal}", "is a folder"),
+        ("--model nowhere", "there is no checkpoint and no folder 'nowhere'"),
+    ],
+)
+def test_generate_refuses(capsys, models, options, says):
+    fails(capsys, "generate", options.format(**models), says=says)

@@ -27,9 +27,14 @@ EXAMPLES = {
         "gfm-lab score --data lac-mpra --split test --limit 200 --output lac.tsv",
         "gfm-lab score --fasta data/ecoli-k12/genome.fa.gz --protocol joint > genome.tsv",
     ),
+    "generate": (
+        "gfm-lab generate --length 300 --number 3 --output new.fa",
+        "gfm-lab generate --prompt ATGAAACGC --temperature 0.8 --top-k 3 --seed 1 > new.fa",
+    ),
 }
 
 _SHIPPED = "ecoli-attention-mlm"
+_WRITER = "ecoli-conv-ar"
 _JOBS = {
     "pretrain": (
         "train a model on a genome, and compare it with baselines on a region it never saw",
@@ -55,6 +60,13 @@ _JOBS = {
         "the left; a masked model by its pseudo-likelihood, each base hidden in turn (protocol single), or with 15 % "
         "hidden at a time (joint). The first lines, after #, name the protocol: numbers of different protocols cannot "
         "be compared.",
+    ),
+    "generate": (
+        "write new DNA, base by base, with a causal model, as FASTA",
+        "Each record holds the prompt, if there is one, and --length new bases. Only A, C, G and T are written. The "
+        "same arguments give the same DNA; a larger --number or --length adds to it. Models with attention slow down "
+        "as the sequence grows, Hyena slows down most; convolutions and Mamba do not. Generated DNA has the "
+        "statistics that the model has learned, no known function.",
     ),
 }
 
@@ -99,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     _finetune(parts["finetune"])
     _embed(parts["embed"])
     _score(parts["score"])
+    _generate(parts["generate"])
     for part in parts.values():
         group = part.add_argument_group("general")
         group.add_argument(
@@ -356,6 +369,50 @@ def _score(part: argparse.ArgumentParser) -> None:
         help="masked models: one base hidden at a time, or 15 %% at once (default: single)",
     )
     _windows(group)
+    _file(part, required=False)
+
+
+def _generate(part: argparse.ArgumentParser) -> None:
+    group = part.add_argument_group("what to write")
+    group.add_argument(
+        "--model",
+        metavar="CHECKPOINT",
+        default=_WRITER,
+        help=f"a causal one: a shipped checkpoint or a folder, such as runs/ecoli-k12-next (default: {_WRITER})",
+    )
+    group.add_argument(
+        "--length",
+        metavar="N",
+        type=_at_least(1),
+        default=1000,
+        help="new bases of each sequence (default: 1000)",
+    )
+    group.add_argument("--number", metavar="N", type=_at_least(1), default=1, help="sequences (default: 1)")
+    group.add_argument("--prompt", metavar="DNA", default="", help="what each sequence begins with")
+    group.add_argument(
+        "--control", metavar="NAME", help="a control token of the model, such as a species: ecoli"
+    )
+    group = part.add_argument_group("how to draw")
+    group.add_argument(
+        "--temperature",
+        metavar="T",
+        type=_at_least(0.0, float),
+        default=1.0,
+        help="1: the model's own distribution; below 1: likely bases become likelier; 0: the likeliest always "
+        "(default: 1)",
+    )
+    group.add_argument(
+        "--top-k", metavar="K", type=_at_least(1), help="draw from the K likeliest bases (default: all 4)"
+    )
+    group.add_argument(
+        "--top-p",
+        metavar="P",
+        type=_at_least(0.0, float),
+        help="draw from the fewest likeliest bases that sum to this probability (default: 1)",
+    )
+    group.add_argument(
+        "--batch-size", metavar="N", type=_at_least(1), default=64, help="sequences at once (default: 64)"
+    )
     _file(part, required=False)
 
 
