@@ -23,7 +23,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-__all__ = ["CHUNK", "scan_backward", "scan_forward"]
+__all__ = ["CHUNK", "convolve_backward", "convolve_forward", "scan_backward", "scan_forward"]
 
 CHUNK = 64  # time steps that are worked on at once
 CHANNELS = 256  # channels that are: with CHUNK, what fits a level-2 cache
@@ -168,6 +168,45 @@ def _backward(u, delta, A2, B, C, starts, gy, gh, gu, gdelta, gA, gB, gC):
                     gdelta[r, t, d] = gx[i, d] * u[r, t, d] + gdecay[i, d] * ln2
 
 
+@_jit(fastmath=FAST)
+def _convolve(x, weight, bias, y):
+    """Fills y (rows, L, D): silu of the convolution of x (rows, K - 1 + L, D) with weight (K, D)."""
+    rows, length, channels = y.shape
+    one, minus = x.dtype.type(1), x.dtype.type(-LOG2_E)
+    for r in range(rows):
+        for t in range(length):
+            for d in range(channels):
+                y[r, t, d] = bias[d]
+            for k in range(weight.shape[0]):
+                for d in range(channels):
+                    y[r, t, d] += weight[k, d] * x[r, t + k, d]
+            for d in range(channels):
+                y[r, t, d] = y[r, t, d] / (one + _exp2(minus * y[r, t, d]))
+
+
+@_jit(fastmath=FAST)
+def _convolve_backward(x, weight, bias, gy, gx, gweight, gbias):
+    """Adds to gx (rows, K - 1 + L, D), gweight (K, D) and gbias (D)."""
+    rows, length, channels = gy.shape
+    one, minus = x.dtype.type(1), x.dtype.type(-LOG2_E)
+    g = np.empty(channels, x.dtype)
+    for r in range(rows):
+        for t in range(length):
+            for d in range(channels):
+                g[d] = bias[d]
+            for k in range(weight.shape[0]):
+                for d in range(channels):
+                    g[d] += weight[k, d] * x[r, t + k, d]
+            for d in range(channels):
+                gate = one / (one + _exp2(minus * g[d]))
+                g[d] = gy[r, t, d] * gate * (one + g[d] * (one - gate))
+                gbias[d] += g[d]
+            for k in range(weight.shape[0]):
+                for d in range(channels):
+                    gx[r, t + k, d] += weight[k, d] * g[d]
+                    gweight[k, d] += x[r, t + k, d] * g[d]
+
+
 # ---- What is called ----
 
 
@@ -265,3 +304,40 @@ def scan_backward(
 
     _run(work, len(shares))
     return gu, gdelta, gA.sum(0), gB.sum(0), gC.sum(0), gfirst
+
+
+def convolve_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, threads: int = 1) -> np.ndarray:
+    """Mamba's short convolution and silu: x (rows, K - 1 + L, D), weight (K, D), bias (D) -> (rows, L, D)."""
+    rows, length, channels = x.shape
+    y = np.empty((rows, length - len(weight) + 1, channels), x.dtype)
+    shares = _share(rows, length, channels, threads)
+
+    def work(i: int) -> None:
+        for r, d in shares[i]:
+            part = np.empty(y[r, :, d].shape, x.dtype)
+            _convolve(*_whole(x[r, :, d], weight[:, d], bias[d]), part)
+            y[r, :, d] = part
+
+    _run(work, len(shares))
+    return y
+
+
+def convolve_backward(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, gy: np.ndarray, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gradients of x, weight and bias from that of y; shapes as above."""
+    shares = _share(*x.shape, threads)
+    gx = np.empty_like(x)
+    gweight, gbias = (np.zeros((len(shares), *like.shape), x.dtype) for like in (weight, bias))
+
+    def work(i: int) -> None:
+        for r, d in shares[i]:
+            inputs = _whole(x[r, :, d], weight[:, d], bias[d], gy[r, :, d])
+            part, w, b = (np.zeros_like(like) for like in inputs[:3])
+            _convolve_backward(*inputs, part, w, b)
+            gx[r, :, d] = part
+            gweight[i][:, d] += w
+            gbias[i][d] += b
+
+    _run(work, len(shares))
+    return gx, gweight.sum(0), gbias.sum(0)

@@ -220,7 +220,8 @@ class _Compiled(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         arrays = [_channels_last(x) for x in (u, delta, A, B, C, h)]
         y, last, starts = map(
-            torch.from_numpy, _compiled().scan_forward(*(x.numpy() for x in arrays), threads=_threads())
+            torch.from_numpy,
+            _compiled().scan_forward(*(x.numpy() for x in arrays), threads=torch.get_num_threads()),
         )
         ctx.save_for_backward(*arrays[:5], starts)
         return y.transpose(1, 2), last.transpose(1, 2)
@@ -229,17 +230,33 @@ class _Compiled(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gy: Tensor, gh: Tensor) -> tuple[Tensor, ...]:
         arrays = [*ctx.saved_tensors, _channels_last(gy), _channels_last(gh)]
-        grads = _compiled().scan_backward(*(x.numpy() for x in arrays), threads=_threads())
+        grads = _compiled().scan_backward(*(x.numpy() for x in arrays), threads=torch.get_num_threads())
         return tuple(torch.from_numpy(g).transpose(-1, -2) for g in grads)
+
+
+class _CompiledConvolution(torch.autograd.Function):
+    """`_short_convolution` in compiled loops."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        arrays = x.detach().contiguous(), _channels_last(weight), bias.detach().contiguous()
+        ctx.save_for_backward(*arrays)
+        return torch.from_numpy(
+            _compiled().convolve_forward(*(t.numpy() for t in arrays), threads=torch.get_num_threads())
+        )
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor, ...]:
+        arrays = (*ctx.saved_tensors, gy.contiguous())
+        grads = _compiled().convolve_backward(*(t.numpy() for t in arrays), threads=torch.get_num_threads())
+        gx, gweight, gbias = map(torch.from_numpy, grads)
+        return gx, gweight.t(), gbias
 
 
 def _channels_last(x: Tensor) -> Tensor:
     """(..., D, L) -> (..., L, D), contiguous: free where the caller has transposed the other way."""
     return x.detach().transpose(-1, -2).contiguous()
-
-
-def _threads() -> int:
-    return torch.get_num_threads()
 
 
 # ---- Chunks in plain torch ----
@@ -336,6 +353,22 @@ def _recur(decay: Tensor, x: Tensor, backward: bool = False) -> None:
 # ---- The layer ----
 
 
+def _short_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """silu of the sum of K shifted products: x (B, K - 1 + L, D), weight (D, K) -> (B, L, D).
+
+    The same as `F.conv1d` with D groups, which on a CPU takes longer, forward and backward.
+    """
+    dtype = torch.promote_types(x.dtype, weight.dtype)
+    if x.device.type == "cpu" and _compiled() is not None:
+        inner = torch.promote_types(dtype, torch.float32)
+        return _CompiledConvolution.apply(x.to(inner), weight.to(inner), bias.to(inner)).to(dtype)
+    length, x = x.shape[1] - weight.shape[1] + 1, x.to(dtype)
+    y = bias.to(dtype)
+    for k, column in enumerate(weight.to(dtype).unbind(1)):
+        y = torch.addcmul(y, x[:, k : k + length], column)
+    return F.silu(y)
+
+
 class Mamba(nn.Module):
     """Mamba's block: a short convolution, the selective scan, and a gate (Gu and Dao 2023, arXiv:2312.00752, fig. 3).
 
@@ -430,7 +463,7 @@ class Mamba(nn.Module):
         x, z = u.chunk(2, dim=-1)
         if padding is not None:
             x = x.masked_fill(padding, 0.0)
-        x = F.silu(self._convolve(x, padding, state))
+        x = self._convolve(x, padding, state)
         if padding is not None:
             x = x.masked_fill(padding, 0.0)
         delta, B, C = self.select(x).split([self.dt_rank, self.state_size, self.state_size], dim=-1)
@@ -449,10 +482,7 @@ class Mamba(nn.Module):
         return y if padding is None else y.masked_fill(padding, 0.0)
 
     def _convolve(self, x: Tensor, padding: Tensor | None, state: dict[str, Tensor] | None) -> Tensor:
-        """The causal convolution along time, each channel by itself: a sum of K shifted products.
-
-        On a CPU this is faster than torch's convolution with groups, forward and backward.
-        """
+        """The causal convolution along time, each channel by itself, and silu."""
         rows, length, channels = x.shape
         reach = self.conv_kernel - 1
         before = x.new_zeros(rows, reach, channels) if not state else state["conv"].to(x.dtype)
@@ -465,11 +495,7 @@ class Mamba(nn.Module):
                 end = (columns * ~padding[..., 0]).amax(1) if length else end
             keep = end[:, None] + torch.arange(reach, device=x.device)
             state["conv"] = seen.gather(1, keep[..., None].expand(-1, -1, channels))
-        weight = self.conv.weight[:, 0]  # (D, K)
-        y = self.conv.bias
-        for k in range(self.conv_kernel):
-            y = torch.addcmul(y, seen[:, k : k + length], weight[:, k])
-        return y
+        return _short_convolution(seen, self.conv.weight[:, 0], self.conv.bias)
 
     def _check_state(self, state: dict[str, Tensor] | None, rows: int) -> None:
         if not state:
@@ -481,6 +507,6 @@ class Mamba(nn.Module):
         found = {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
         if found != wanted or len(state) != len(wanted):
             raise ValueError(
-                f"this state is not of this layer and batch: it holds {found or list(state)}, the layer keeps {wanted}; "
-                "begin with an empty dict"
+                f"this state is not of this layer and batch: it holds {found or list(state)}, the layer "
+                f"keeps {wanted}; begin with an empty dict"
             )
