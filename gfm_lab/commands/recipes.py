@@ -62,7 +62,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         save_every=1_000,
         log_every=100,
     ),
-    "ecoli-conv-ar": _next("convolution", 572, kernel=7, dilation=[1, 4, 16, 64]),
+    "ecoli-conv-ar": _next("convolution", 568, kernel=7, dilation=[1, 4, 16, 64]),
     "ecoli-hyena-ar": _next("hyena", 440, max_length=512),
     "ecoli-mamba-ar": _next("mamba", 316),
     # Not shipped: the twins of the three for notebook 07.
