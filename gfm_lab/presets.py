@@ -7,8 +7,9 @@
 A preset is an anatomy, not weights: `gfm_lab.pretrained` loads those. Sizes are those of the config.json that the
 authors published with the weights. `Preset.parameters` is checked by a test against transformers' own model or, for the
 families that transformers lacks, against a sum by hand and the size of the published file. Two rows are the
-course's own and say so: nobody published `gpt-dna` and `longformer-dna`. Dropout inside attention, 0.1 in some of these
-models, is left at 0: it would cost torch's fused kernel, and it has no part in the anatomy.
+course's own and say so: nobody published `gpt-dna` and `longformer-dna`. Dropout inside attention or after the
+embedding, 0.1 in some of these models, is left at 0: it has no part in the anatomy, and inside attention it would cost
+torch's fused kernel.
 
 Read `PRESETS` as a table: one row a model. Introduced in notebook 00.
 """
@@ -56,6 +57,8 @@ _JI = "Ji et al. 2021, doi:10.1093/bioinformatics/btab083; sizes: dnabert-config
 _ZHOU = "Zhou et al. 2024, doi:10.48550/arXiv.2306.15006; sizes: config.json published with the weights"
 _NT = "Dalla-Torre et al. 2025, doi:10.1038/s41592-024-02523-z; sizes: config.json published with the weights"
 
+_NGUYEN = "Nguyen et al. 2023, doi:10.48550/arXiv.2306.15794; sizes: config.json published with the weights"
+
 
 def _dnabert(k: int, parameters: int) -> Preset:
     return Preset(
@@ -97,6 +100,38 @@ def _nucleotide_transformer_v2(width: int, layers: int, parameters: int, publish
     )
 
 
+def _hyenadna(width: int, layers: int, length: int, parameters: int, published: str) -> Preset:
+    return Preset(
+        tokenizer="NucleotideTokenizer.hyenadna()",
+        config=dict(
+            vocab_size=16, hidden_size=width, num_hidden_layers=layers, intermediate_size=4 * width, pad_token_id=4,
+            mask_token_id=3, base_ids=[7, 8, 9, 10], positions="none", max_position_embeddings=length, mixer="hyena",
+            mixer_options={"max_length": length}, causal=True, ffn="gelu_tanh", dropout=0.0,
+        ),
+        objective="next token",
+        source=_NGUYEN,
+        parameters=parameters,
+        counted=f"a sum by hand; {published}",
+    )  # fmt: skip
+
+
+def _caduceus(strands: dict[str, Any], objective: str) -> Preset:
+    return Preset(
+        tokenizer="NucleotideTokenizer.caduceus()",
+        config=dict(
+            vocab_size=16, hidden_size=256, num_hidden_layers=16, pad_token_id=4, mask_token_id=3, positions="none",
+            max_position_embeddings=None,  # trained on 131,072; a recurrence has no limit of its own
+            mixer="mamba", mixer_options={"state_size": 16, "conv_kernel": 4, "expand": 2}, norm="rms", norm_eps=1e-5,
+            ffn="none", complement=[*range(7), 10, 9, 8, 7, *range(11, 16)], dropout=0.0,
+        ) | strands,
+        objective=objective,
+        source="Schiff et al. 2024, doi:10.48550/arXiv.2403.03234; sizes: the authors' repository and the config.json "
+        "published with the weights",
+        parameters=7_725_312,
+        counted="a sum by hand; published: a file of 30.9 MB (4 bytes each)",
+    )  # fmt: skip
+
+
 # ---- The table ----
 
 PRESETS: dict[str, Preset] = {
@@ -127,6 +162,32 @@ PRESETS: dict[str, Preset] = {
     "nucleotide-transformer-v2-50m": _nucleotide_transformer_v2(512, 12, 54_855_179, "55.9M"),
     "nucleotide-transformer-v2-100m": _nucleotide_transformer_v2(512, 22, 96_839_179, "97.9M"),
     "nucleotide-transformer-v2-500m": _nucleotide_transformer_v2(1024, 29, 496_245_771, "0.5B"),
+    "hyenadna-tiny-1k": _hyenadna(
+        128, 2, 1026, 436_096, "the published file of 1.81 MB (4 bytes each) also holds an untied head, and the "
+        "positions and window of each layer"
+    ),
+    "hyenadna-tiny-16k": _hyenadna(
+        128, 2, 16386, 436_096, "the same but for the length"
+    ),
+    "hyenadna-small-32k": _hyenadna(
+        256, 4, 32770, 3_277_568, "its config.json has these sizes"
+    ),
+    "hyenadna-medium-160k": _hyenadna(
+        256, 8, 160002, 6_550_528, "the published file of 57 MB (4 bytes each) also holds an untied head, and the "
+        "positions and window of each layer"
+    ),
+    "hyenadna-medium-450k": _hyenadna(
+        256, 8, 450002, 6_550_528, "the same but for the length"
+    ),
+    "hyenadna-large-1m": _hyenadna(
+        256, 8, 1000002, 6_550_528, "the same but for the length"
+    ),
+    "caduceus-ps": _caduceus(
+        dict(strands="shared", exchange_strands=True), "masked tokens, 15 %, both strands at once"
+    ),
+    "caduceus-ph": _caduceus(
+        {}, "masked tokens, 15 %, either strand; averaged when used"
+    ),
     "gpt-dna": Preset(
         tokenizer="NucleotideTokenizer()",
         config=dict(

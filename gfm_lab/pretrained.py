@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gfm_lab.mixers.hyena import HyenaFilter
 from gfm_lab.model import GenomicConfig, GenomicForCausalLM, GenomicForMaskedLM
 
 __all__ = ["FAMILIES", "KeyMap", "from_state_dict"]
@@ -49,7 +50,7 @@ def from_state_dict(
     """A model of this package with published weights, in evaluation mode and float32.
 
     Args:
-        family: a key of `FAMILIES`. "gpt2" gives a GenomicForCausalLM, the others a GenomicForMaskedLM.
+        family: a key of `FAMILIES`. "gpt2" and "hyenadna" give a GenomicForCausalLM, the others a GenomicForMaskedLM.
         state_dict: the published tensors under their published names.
         config: the published config.json as a dict.
 
@@ -132,8 +133,23 @@ def _left_out(name: str, tensor: Tensor, keys: KeyMap, config: GenomicConfig) ->
                 base = config.mixer_options.get("rotary_base", 10000.0)
                 expected = base ** -(torch.arange(0, width, 2) / width)
                 return tensor.shape == expected.shape and torch.allclose(tensor.float(), expected, rtol=1e-2)
+            if name.endswith("complement_map"):
+                return tensor.tolist() == config.complement
+            if ".filter_fn." in name:
+                return _follows_from(config, name.rpartition(".")[2], tensor)
             return True
     return False
+
+
+def _follows_from(config: GenomicConfig, name: str, tensor: Tensor) -> bool:
+    """Whether HyenaDNA's stored times t, features z and rates of the window are those that the config gives."""
+    options = config.mixer_options
+    written = HyenaFilter(config.hidden_size, options["max_length"], features=options["filter_features"])
+    expected = dict(zip("tz", written.positions(options["max_length"]), strict=True)) | dict(
+        deltas=written.rates()
+    )
+    same = tensor.shape[1:] == expected[name].shape or tensor.flatten().shape == expected[name].shape
+    return same and torch.allclose(tensor.float().flatten(), expected[name].flatten(), atol=1e-2, rtol=1e-2)
 
 
 class _Published(dict):
@@ -369,6 +385,142 @@ def _dnabert2(c: _Published) -> dict[str, Any]:
     return _bert(c) | dict(positions="alibi", max_position_embeddings=None, ffn="geglu", ffn_bias="down")
 
 
+# ---- HyenaDNA (Nguyen et al. 2023, arXiv:2306.15794). Its config.json is that of the "-hf" files. ----
+
+HYENADNA_ROWS = {
+    "hyena.backbone.embeddings.word_embeddings.weight": "body.embeddings.token.weight",
+    "hyena.backbone.layers.#.norm1.*": "body.layers.#.norm1.*",
+    "hyena.backbone.layers.#.mixer.in_proj.*": "body.layers.#.mixer.inputs.*",
+    "hyena.backbone.layers.#.mixer.short_filter.*": "body.layers.#.mixer.short.*",
+    "hyena.backbone.layers.#.mixer.filter_fn.implicit_filter.0.*": "body.layers.#.mixer.filter.layers.0.*",
+    "hyena.backbone.layers.#.mixer.filter_fn.implicit_filter.2.*": "body.layers.#.mixer.filter.layers.1.*",
+    "hyena.backbone.layers.#.mixer.filter_fn.implicit_filter.4.*": "body.layers.#.mixer.filter.layers.2.*",
+    "hyena.backbone.layers.#.mixer.filter_fn.implicit_filter.6.*": "body.layers.#.mixer.filter.last.*",
+    # One set of frequencies, stored under the name of each of the three sines that share it.
+    "hyena.backbone.layers.#.mixer.filter_fn.implicit_filter.1.freq": "body.layers.#.mixer.filter.frequency",
+    "hyena.backbone.layers.#.mixer.filter_fn.implicit_filter.3.freq": "body.layers.#.mixer.filter.frequency",
+    "hyena.backbone.layers.#.mixer.filter_fn.implicit_filter.5.freq": "body.layers.#.mixer.filter.frequency",
+    "hyena.backbone.layers.#.mixer.filter_fn.bias": "body.layers.#.mixer.skip",
+    "hyena.backbone.layers.#.mixer.out_proj.*": "body.layers.#.mixer.out.*",
+    "hyena.backbone.layers.#.norm2.*": "body.layers.#.norm2.*",
+    "hyena.backbone.layers.#.mlp.fc1.*": "body.layers.#.ffn.up.*",
+    "hyena.backbone.layers.#.mlp.fc2.*": "body.layers.#.ffn.down.*",
+    "hyena.backbone.ln_f.*": "body.norm.*",
+    "lm_head.weight": "head.decoder.weight",
+}
+HYENADNA_LEFT_OUT = {
+    "hyena.backbone.layers.#.mixer.filter_fn.pos_emb.t": "the times follow from max_seq_len",
+    "hyena.backbone.layers.#.mixer.filter_fn.pos_emb.z": "their cosines and sines follow from emb_dim",
+    "hyena.backbone.layers.#.mixer.filter_fn.modulation.deltas": "the rates of the window follow from the width",
+}
+
+
+def _hyenadna(c: _Published) -> dict[str, Any]:
+    c.only(short_filter_order=(3,), num_inner_mlps=(2,), use_bias=(True,), train_freq=(True, False))
+    multiple = c.get("pad_vocab_size_multiple", 8)  # rows without a token fill the table up
+    return dict(
+        vocab_size=-(-c["vocab_size"] // multiple) * multiple,
+        hidden_size=c["d_model"],
+        num_hidden_layers=c["n_layer"],
+        intermediate_size=c.get("d_inner") or 4 * c["d_model"],
+        pad_token_id=c.get("pad_token_id", 4),
+        mask_token_id=None,
+        base_ids=[7, 8, 9, 10],
+        positions="none",
+        max_position_embeddings=c["max_seq_len"],
+        causal=True,
+        norm_eps=c.get("layer_norm_epsilon", 1e-5),
+        ffn="gelu_tanh",
+        tie_word_embeddings=c.get("tie_word_embeddings", True),
+        dropout=c.get("resid_dropout", 0.0),
+        mixer="hyena",
+        mixer_options=dict(
+            max_length=c["max_seq_len"],
+            order=c.get("hyena_order", 2),
+            filter_width=c.get("filter_order", 64),
+            filter_features=c.get("emb_dim", 3),
+            filter_frequency=float(c.get("activation_freq", 1)),
+        ),
+    )
+
+
+# ---- Caduceus (Schiff et al. 2024, arXiv:2403.03234): two Mambas a layer; in PS, both strands with shared weights ----
+
+_CADUCEUS_LAYER = {
+    "norm.*": "norm1.*",
+    "mixer.mamba_fwd.in_proj.weight": "mixer.ahead.inputs.weight",
+    "mixer.mamba_fwd.out_proj.weight": "mixer.ahead.out.weight",
+    # One projection for both directions; most files store it once, some under each name.
+    "mixer.mamba_rev.in_proj.weight": "mixer.ahead.inputs.weight",
+    "mixer.mamba_rev.out_proj.weight": "mixer.ahead.out.weight",
+    **{
+        f"mixer.mamba_{theirs}.{published}": f"mixer.{ours}.{target}"
+        for theirs, ours in (("fwd", "ahead"), ("rev", "back"))
+        for published, target in {
+            "conv1d.*": "conv.*",
+            "x_proj.weight": "select.weight",
+            "dt_proj.*": "dt.*",
+            "A_log": "A_log",
+            "D": "D",
+        }.items()
+    },
+}
+CADUCEUS_ROWS = {
+    "caduceus.backbone.embeddings.word_embeddings.weight": "body.embeddings.token.weight",
+    "caduceus.backbone.norm_f.*": "body.norm.*",
+    "lm_head.weight": "head.decoder.weight",
+    # PS wraps what both strands share; which norms are wrapped depends on fused_add_norm.
+    "caduceus.backbone.embeddings.word_embeddings.embedding.weight": "body.embeddings.token.weight",
+    "caduceus.backbone.norm_f.submodule.*": "body.norm.*",
+    "lm_head.lm_head.weight": "head.decoder.weight",
+    **{
+        f"caduceus.backbone.layers.#.{name}": f"body.layers.#.{target}"
+        for published, target in _CADUCEUS_LAYER.items()
+        for name in (published, re.sub(r"^(norm|mixer)\.", r"\1.submodule.", published))
+    },
+}
+CADUCEUS_LEFT_OUT = {
+    "caduceus.backbone.embeddings.word_embeddings.complement_map": "the complement of each token, as in the config",
+    "lm_head.complement_map": "the same",
+}
+CADUCEUS_COMPLEMENT = {7: 10, 8: 9, 9: 8, 10: 7}  # ids of A, C, G, T in the published tokenizer
+
+
+def _caduceus(c: _Published) -> dict[str, Any]:
+    c.only(bidirectional=(True,), bidirectional_strategy=("add", None), bidirectional_weight_tie=(True,))
+    ssm = _Published({**c, **(c.get("ssm_cfg") or {})})
+    ssm.only(bias=(False,), conv_bias=(True,))
+    multiple = c.get("pad_vocab_size_multiple", 8)
+    size = -(-c["vocab_size"] // multiple) * multiple  # rows without a token fill the table up
+    usual = size == 16  # 12 tokens; PlantCaduceus has others and says which are complements
+    pairs = c.get("complement_map") or (CADUCEUS_COMPLEMENT if usual else {})
+    pairs = {int(token): int(other) for token, other in pairs.items()}  # JSON's keys are texts
+    both, rank = c["rcps"], ssm.get("dt_rank", "auto")
+    return dict(
+        vocab_size=size,
+        hidden_size=c["d_model"],
+        num_hidden_layers=c["n_layer"],
+        pad_token_id=4 if usual else None,
+        mask_token_id=3 if usual else None,
+        positions="none",
+        max_position_embeddings=None,
+        mixer="mamba",
+        mixer_options=dict(
+            state_size=ssm.get("d_state", 16),
+            conv_kernel=ssm.get("d_conv", 4),
+            expand=ssm.get("expand", 2),
+            dt_rank=None if rank == "auto" else rank,
+        ),
+        norm="rms" if c.get("rms_norm", True) else "layer",
+        norm_eps=c.get("norm_epsilon", 1e-5),
+        ffn="none",
+        strands="shared" if both else "single",
+        # Adding and normalising in one kernel, the released PS models give each strand's block the other strand's half.
+        exchange_strands=both and c.get("fused_add_norm", True),
+        complement=[pairs.get(i, i) for i in range(size)] if pairs else None,
+    )
+
+
 FAMILIES: dict[str, KeyMap] = {
     "bert": KeyMap(BERT_ROWS, _bert, BERT_LEFT_OUT),
     "esm": KeyMap(ESM_ROWS, _esm, ESM_LEFT_OUT),
@@ -376,4 +528,6 @@ FAMILIES: dict[str, KeyMap] = {
     "longformer": KeyMap(LONGFORMER_ROWS, _longformer, LONGFORMER_LEFT_OUT),
     "dnabert2": KeyMap(DNABERT2_ROWS, _dnabert2, BERT_LEFT_OUT),
     "nucleotide-transformer-v2": KeyMap(ESM_ROWS, _nucleotide_transformer_v2, ESM_LEFT_OUT),
+    "hyenadna": KeyMap(HYENADNA_ROWS, _hyenadna, HYENADNA_LEFT_OUT, GenomicForCausalLM, prefix="hyena."),
+    "caduceus": KeyMap(CADUCEUS_ROWS, _caduceus, CADUCEUS_LEFT_OUT),
 }

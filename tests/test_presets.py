@@ -98,6 +98,17 @@ def test_nucleotide_transformer_v2_by_hand_and_as_published(size, d, layers, pub
     assert in_file == pytest.approx(published, rel=1e-3 if size != "500m" else 1e-2)
 
 
+def test_caduceus_by_hand_and_by_its_file():
+    d, inner, state, rank, kernel = 256, 512, 16, 16, 4
+    one_way = (
+        inner * kernel + inner + inner * (rank + 2 * state) + rank * inner + inner + inner * state + inner
+    )
+    layer = d * 2 * inner + inner * d + 2 * one_way + d  # projections once for both directions, and a norm
+    by_hand = 16 * d + 16 * layer + d
+    assert PRESETS["caduceus-ps"].parameters == PRESETS["caduceus-ph"].parameters == by_hand
+    assert round(4 * by_hand / 1e5) == 309  # the published file of caduceus-ps, 30.9 MB
+
+
 # ---- The sizes agree with the published config.json, read by the loader of published weights ----
 
 _BERT_JSON = dict(
@@ -118,6 +129,20 @@ _NT2_JSON = _NT_JSON | dict(
     token_dropout=False, vocab_size=4107,
 )  # fmt: skip
 
+_HYENA_JSON = dict(  # the "-hf" files of hyenadna-tiny-1k-seqlen, with what they say of ties left to the standalone one
+    activation_freq=10, d_inner=512, d_model=128, emb_dim=5, embed_dropout=0.1, filter_order=64, hyena_dropout=0.0,
+    hyena_filter_dropout=0.0, hyena_order=2, initializer_range=0.02, layer_norm_epsilon=1e-05, max_seq_len=1026,
+    n_layer=2, num_inner_mlps=2, pad_vocab_size_multiple=8, short_filter_order=3, train_freq=True, use_bias=True,
+    vocab_size=12,
+)  # fmt: skip
+
+_CADUCEUS_JSON = dict(
+    bidirectional=True, bidirectional_strategy="add", bidirectional_weight_tie=True, d_model=256, fused_add_norm=True,
+    complement_map={str(i): {7: 10, 8: 9, 9: 8, 10: 7}.get(i, i) for i in range(16)}, n_layer=16, norm_epsilon=1e-5,
+    pad_vocab_size_multiple=8, residual_in_fp32=False, rms_norm=True, vocab_size=16,
+    ssm_cfg=dict(bias=False, conv_bias=True, d_conv=4, d_state=16, dt_rank="auto", expand=2),
+)  # fmt: skip
+
 
 def _sizes(width, layers):
     return dict(hidden_size=width, num_hidden_layers=layers, intermediate_size=4 * width)
@@ -131,6 +156,10 @@ PUBLISHED = {  # name: (family, config.json)
     "nucleotide-transformer-2.5b-multi-species": ("esm", _NT1_JSON | _sizes(2560, 32)),
     "nucleotide-transformer-v2-100m": ("nucleotide-transformer-v2", _NT2_JSON | _sizes(512, 22)),
     "nucleotide-transformer-v2-500m": ("nucleotide-transformer-v2", _NT2_JSON | _sizes(1024, 29)),
+    "hyenadna-tiny-1k": ("hyenadna", _HYENA_JSON),
+    "hyenadna-large-1m": ("hyenadna", _HYENA_JSON | dict(d_inner=1024, d_model=256, n_layer=8, max_seq_len=1_000_002)),
+    "caduceus-ps": ("caduceus", _CADUCEUS_JSON | dict(rcps=True)),
+    "caduceus-ph": ("caduceus", _CADUCEUS_JSON | dict(rcps=False)),
 }  # fmt: skip
 
 
@@ -156,7 +185,8 @@ def test_the_loader_of_published_weights_builds_the_same_anatomy(name):
 def test_the_tokenizer_of_a_row_gives_the_ids_of_its_table(name):
     tokenizer = eval(f"gfm_lab.{PRESETS[name].tokenizer}", {"gfm_lab": gfm_lab})
     config = preset(name)
-    assert len(tokenizer) == config.vocab_size
+    padded = 8 if config.vocab_size == 16 else 1  # HyenaDNA and Caduceus fill their 12 up to a multiple of 8
+    assert -(-len(tokenizer) // padded) * padded == config.vocab_size
     assert (tokenizer.pad_token_id, tokenizer.mask_token_id) == (config.pad_token_id, config.mask_token_id)
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from gfm_lab.model import GenomicForCausalLM, GenomicForMaskedLM
-from gfm_lab.pretrained import FAMILIES, from_state_dict
+from gfm_lab.pretrained import FAMILIES, _Published, from_state_dict
 
 torch.set_num_threads(1)
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -214,7 +214,7 @@ def test_a_row_of_masked_tokens_alone_is_finite_with_token_dropout():
 
 
 def fixture(family):
-    name = {"dnabert2": "dnabert2", "nucleotide-transformer-v2": "nucleotide_transformer_v2"}[family]
+    name = {"caduceus": "caduceus_ps"}.get(family, family.replace("-", "_"))
     with safe_open(FIXTURES / f"{name}_reference.safetensors", "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         texts = file.metadata()
@@ -240,6 +240,100 @@ def test_equals_the_authors_code(family):
     record(family, largest)
 
 
+def test_equals_the_authors_hyenadna():
+    """Their standalone code, recorded: logits, hidden states, and those of the first half of the input alone."""
+    weights, config, recorded = fixture("hyenadna")
+    model, ids = from_state_dict("hyenadna", weights, config), recorded["input_ids"]
+    assert type(model) is GenomicForCausalLM
+    with torch.no_grad():
+        out = model(ids, output_hidden_states=True)
+        half = model.body(ids[:, :32]).last_hidden_state
+        longer = pytest.raises(ValueError, match=r"67 tokens.*max_length 66")
+        with longer:
+            model(torch.full((1, 67), 7))
+    largest = (out.logits - recorded["logits"]).abs().max().item()
+    assert recorded["logits"].abs().max() > 0.5 and largest <= TOLERANCE
+    assert (out.hidden_states[-1] - recorded["last_hidden_state"]).abs().max() <= TOLERANCE
+    assert (half - recorded["last_hidden_state_first_half"]).abs().max() <= TOLERANCE
+    record("hyenadna", largest)
+
+
+def test_hyenadna_files_with_other_positions_or_without_a_tie():
+    weights, config, recorded = fixture("hyenadna")
+    head = {"lm_head.weight": torch.randn(16, 32)}
+    untied = from_state_dict("hyenadna", weights | head, config | {"tie_word_embeddings": False})
+    hidden = recorded["last_hidden_state"]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            untied(recorded["input_ids"]).logits, hidden @ head["lm_head.weight"].T, rtol=0, atol=1e-4
+        )
+    for part in ("pos_emb.t", "pos_emb.z", "modulation.deltas"):
+        name = f"backbone.layers.1.mixer.filter_fn.{part}"
+        with pytest.raises(ValueError, match=f"unknown: hyena.{name}"):
+            from_state_dict("hyenadna", weights | {name: weights[name] + 0.5}, config)
+
+
+CADUCEUS = ("caduceus_ps", "caduceus_ps_unfused", "caduceus_ph")
+
+
+@pytest.mark.parametrize("name", CADUCEUS)
+def test_equals_the_authors_caduceus(name):
+    """Logits and hidden states, over the reference scan; PS in both ways to add and normalise, whose answers differ."""
+    weights, config, recorded = fixture(name)
+    model, ids = from_state_dict("caduceus", weights, config), recorded["input_ids"]
+    assert type(model) is GenomicForMaskedLM
+    model = model.double()  # what is left is their rounding: logits of 47 in float32 come in steps of 4e-6
+    with torch.no_grad():
+        logits, hidden = model(ids).logits, model.body(ids).last_hidden_state
+    assert hidden.shape == recorded["last_hidden_state"].shape and recorded["logits"].abs().max() > 10
+    # Rows 12 to 15 of the vocabulary are there to make a round number.
+    largest = (logits - recorded["logits"])[..., :12].abs().max().item()
+    assert largest <= TOLERANCE
+    assert (hidden - recorded["last_hidden_state"]).abs().max() <= TOLERANCE
+    record("caduceus", largest)
+    complement = torch.tensor(model.config.complement)
+    with torch.no_grad():
+        back = model(complement[ids].flip(1)).logits.flip(1)[..., complement]
+    assert torch.allclose(back, logits, rtol=0, atol=1e-9) == (name != "caduceus_ph")
+
+
+def test_caduceus_follows_the_fused_flag():
+    """The same weights; only the flag says whether a block reads its own strand's half or the other's."""
+    weights, config, recorded = fixture("caduceus_ps")
+    with torch.no_grad():
+        wrong = from_state_dict("caduceus", weights, config | {"fused_add_norm": False})(
+            recorded["input_ids"]
+        )
+    assert (wrong.logits - recorded["logits"]).abs().max() > 0.1
+    unfused, other, _ = fixture("caduceus_ps_unfused")
+    renamed = {
+        re.sub(r"(norm|norm_f)\.submodule\.", r"\1.", name): tensor for name, tensor in unfused.items()
+    }
+    assert renamed.keys() == weights.keys() and all(torch.equal(renamed[k], weights[k]) for k in weights)
+    assert config | {"fused_add_norm": False} == other
+
+
+def test_caduceus_files_as_published():
+    """Options inside ssm_cfg, the complements as JSON, tied projections stored once, a vocabulary of other letters."""
+    weights, config, recorded = fixture("caduceus_ps")
+    ssm = {k: config.pop(k) for k in ("d_state", "d_conv", "expand", "dt_rank")}
+    pairs = {str(i): {7: 10, 8: 9, 9: 8, 10: 7}.get(i, i) for i in range(16)}
+    once = {
+        k: v for k, v in weights.items() if "mamba_rev.in_proj" not in k and "mamba_rev.out_proj" not in k
+    }
+    del once["lm_head.lm_head.weight"]
+    nested = config | dict(ssm_cfg=ssm, complement_map=pairs, vocab_size=16)
+    with torch.no_grad():
+        logits = from_state_dict("caduceus", once, nested)(recorded["input_ids"]).logits
+    assert (logits - recorded["logits"])[..., :12].abs().max() <= TOLERANCE
+    with pytest.raises(ValueError, match=r"unknown: .*complement_map"):
+        from_state_dict("caduceus", once, nested | dict(complement_map={**pairs, "5": 6, "6": 5}))
+    plant = {str(i): [0, 1, 2, 6, 5, 4, 3, 7][i] for i in range(8)}
+    settings_ = FAMILIES["caduceus"].settings(_Published(nested | dict(complement_map=plant, vocab_size=8)))
+    assert settings_["vocab_size"] == 8 and settings_["complement"] == [0, 1, 2, 6, 5, 4, 3, 7]
+    assert settings_["pad_token_id"] is settings_["mask_token_id"] is None
+
+
 def test_generation_equals_gpt2():
     theirs = reference("gpt2")
     model = ours("gpt2", theirs)
@@ -260,7 +354,8 @@ def test_every_line_of_every_table_is_used(family):
         if variant == family:
             used |= set(map(generic, reference(family, **config).state_dict()))
     if family not in REFERENCES:
-        used |= set(map(generic, fixture(family)[0]))
+        for name in CADUCEUS if family == "caduceus" else [family]:
+            used |= {generic(FAMILIES[family].prefix + tensor) for tensor in fixture(name)[0]}
     unused = {line for line in FAMILIES[family].rows if not any(covers(line, name) for name in used)}
     allowed = {
         # One table serves all ESMs; version 2 of Nucleotide Transformer has no position table and no first norm.
@@ -268,13 +363,14 @@ def test_every_line_of_every_table_is_used(family):
             "esm.embeddings.position_embeddings.weight",
             "esm.embeddings.layer_norm.*",
         },
+        "hyenadna": {"lm_head.weight"},  # tied in the recorded run; an untied one is tested above
         "dnabert2": {"cls.predictions.bias"},  # another name of decoder.bias, not in the recorded run
     }
     assert unused <= allowed.get(family, set())
 
 
 def generic(name):
-    return re.sub(r"\.\d+\.", ".#.", name)
+    return re.sub(r"\b(layers?|h)\.\d+\.", r"\1.#.", name)
 
 
 def covers(line, name):
@@ -368,7 +464,8 @@ def test_any_tensor_missing_or_misshapen_is_named(family, data):
         state, config = dict(theirs.state_dict()), theirs.config.to_dict()
     else:
         state, config, _ = fixture(family)
-    known = [name for name in state if "contact_head" not in name and not name.endswith("inv_freq")]
+    derived = ("inv_freq", "pos_emb.t", "pos_emb.z", "modulation.deltas", "complement_map")
+    known = [name for name in state if "contact_head" not in name and not name.endswith(derived)]
     name = data.draw(st.sampled_from(known))
     if data.draw(st.booleans()):
         state[name] = torch.cat([state[name], state[name][:1]])
@@ -381,7 +478,10 @@ def test_any_tensor_missing_or_misshapen_is_named(family, data):
             "bert.embeddings.word_embeddings.weight",
             "cls.predictions.decoder.weight",
         )  # equal, in a file
-        tied = bool(twins) or (family == "dnabert2" and name in recorded)
+        # HyenaDNA stores its frequencies once for each sine.
+        tied = bool(twins) or (family == "dnabert2" and name in recorded) or name.endswith(".freq")
+        # Caduceus one projection for both directions, and one table for embedding and head.
+        tied |= family == "caduceus" and bool(re.search("(in|out)_proj|lm_head|word_embeddings", name))
         del state[name]
         if tied:
             from_state_dict(family, state, config)  # its twin is enough
@@ -412,6 +512,10 @@ def test_an_unknown_family_and_an_incomplete_config():
         ("gpt2", {"activation_function": "swish"}, "swish.*gelu_new"),
         ("longformer", {"attention_window": [4, 7]}, r"even, not \[4, 7\]"),
         ("nucleotide-transformer-v2", {"position_embedding_type": "absolute"}, "rotary"),
+        ("caduceus", {"bidirectional_strategy": "ew_multiply"}, "ew_multiply.*'add'"),
+        ("caduceus", {"bidirectional_weight_tie": False}, "bidirectional_weight_tie = False"),
+        ("caduceus", {"ssm_cfg": {"conv_bias": False}}, "conv_bias = False"),
+        ("caduceus", {"vocab_size": 8}, "needs complement"),
         ("bert", {"num_attention_heads": 5}, "5 heads do not divide the width 24"),
     ],
 )
