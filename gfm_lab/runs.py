@@ -58,7 +58,7 @@ class Run:
     settings: what the run was asked for. seconds: wall time with validation and saving. tokens_per_second: of
     training alone. peak_memory_mib: on a GPU what torch had allocated, on a CPU the largest resident memory of the
     whole process. kept_step, predictions: of `finetune`, the step whose weights were kept, and its scores of
-    the validation rows, (N, labels).
+    the validation rows, (N, labels). stats: of `pretrain(..., stats=True)`, what the run cost the machine.
     Introduced in notebook 09.
     """
 
@@ -70,6 +70,7 @@ class Run:
     tokens_per_second: float
     peak_memory_mib: float | None
     kept_step: int | None = None
+    stats: dict[str, Any] | None = None
     predictions: np.ndarray | None = field(default=None, repr=False)
 
     def frame(self) -> pd.DataFrame:
@@ -325,6 +326,7 @@ def finished_run(model: Any, output: Path) -> Run:
         tokens_per_second=facts["tokens_per_second"],
         peak_memory_mib=facts["peak_memory_mib"],
         kept_step=facts.get("kept_step"),
+        stats=facts.get("stats"),
     )
 
 

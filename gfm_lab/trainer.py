@@ -39,6 +39,7 @@ from gfm_lab import runs
 from gfm_lab.checkpoints import quiet_files
 from gfm_lab.model import GenomicPreTrainedModel
 from gfm_lab.runs import Run, RunError
+from gfm_lab.stats import stats_of, stats_text
 
 __all__ = ["GuardedTrainer", "Recorder", "arguments", "train_in_folder"]
 
@@ -434,6 +435,7 @@ def train_in_folder(
                 f"on, call again with the same arguments and resume=True"
             )
         model.zero_grad(set_to_none=True)
+        peak = runs.peak_memory_mib(settings.device)
         model, found = finish(trainer)
         model.eval()
         if writes:
@@ -454,8 +456,14 @@ def train_in_folder(
                     "seconds": log[-1]["seconds"],
                     "tokens": log[-1]["tokens"],
                     "tokens_per_second": round(log[-1]["tokens"] / training, 1),
-                    "peak_memory_mib": runs.peak_memory_mib(settings.device),
+                    "peak_memory_mib": peak,
                 }
+                if "stats" in facts:
+                    speed = facts["tokens_per_second"]
+                    facts["stats"] = stats_of(
+                        **facts["stats"], tokens_per_second=speed, peak_memory_mib=peak, processes=processes()
+                    )
+                    print(stats_text(facts["stats"]), flush=True)
                 runs.write_json(output / "run.json", facts)
             shutil.rmtree(folder)
     trainer.accelerator.wait_for_everyone()

@@ -36,6 +36,7 @@ from gfm_lab.model import (
 )
 from gfm_lab.objectives import MaskedLMCollator, NextTokenCollator
 from gfm_lab.runs import DiskFull, Run, RunError, precision_of_run
+from gfm_lab.stats import count_flops, matmul_speed
 from gfm_lab.stretches import SPECIES, Stretch, Windows, check_apart, panel, read_stretches, stretches
 from gfm_lab.trainer import BITS, arguments, processes, train_in_folder
 
@@ -105,7 +106,10 @@ def _objective_of(model: nn.Module) -> str:
 # ---- Pre-training ----
 
 LISTED = 50  # stretches that run.json names one by one
-NOT_SETTINGS = ("model", "tokenizer", "train", "valid", "output", "device", "resume", "progress", "baselines")
+NOT_SETTINGS = (
+    *("model", "tokenizer", "train", "valid", "output", "device"),
+    *("resume", "progress", "baselines", "stats"),
+)
 
 
 def pretrain(
@@ -139,6 +143,7 @@ def pretrain(
     resume: bool = False,
     progress: bool | None = None,
     baselines: Mapping[str, float] | None = None,
+    stats: bool = False,
 ) -> Run:
     """Pre-train a language model on stretches of DNA, and leave model, log and figure in the folder `output`.
 
@@ -168,7 +173,9 @@ def pretrain(
     checkpoint and ends with the weights of an uninterrupted one. On several processes: torchrun --nproc_per_node=2.
 
     progress: None shows a bar on a terminal, lines elsewhere, nothing in a notebook; True and False decide.
-    baselines: name -> height of a line in the figure.
+    baselines: name -> height of a line in the figure. stats: measure at the end what the run cost the machine, print it
+    and write it to run.json: tokens/s, memory, FLOPs a token and the share of the machine's own matrix-product speed in
+    the run's precision that they reached (`gfm_lab.stats`; `Run.stats`).
 
     Raises ValueError for overlapping train and valid (with coordinates), no usable window, a tokenizer that is not the
     model's; RunError for a folder that holds something else or settings that differ from those resumed; DiskFull;
@@ -202,6 +209,13 @@ def pretrain(
         hide = MaskedLMCollator(tokenizer, replace=(1.0, 0.0, 0.0), seed=seed + 1, **how)
     else:
         collate = hide = NextTokenCollator(tokenizer)
+    collate = _Collate(collate)
+
+    def cost(trainer: Any) -> dict[str, Any]:
+        batch = collate(windows.__getitems__(range(min(4, batch_size))))
+        batch = {name: part.to(trainer.args.device) for name, part in batch.items()}
+        return {"flops": count_flops(model, batch, dtype), "speed": matmul_speed(trainer.args.device, dtype)}
+
     scorer = Scorer(tokenizer, objective)
     options = arguments(
         output,
@@ -241,11 +255,11 @@ def pretrain(
         progress=progress,
         tokens_per_step=batch_size * windows.tokens if windows.sliced else None,
         loss=("train_bits", BITS),
-        finish=lambda trainer: (model, {}),
+        finish=lambda trainer: (model, {"stats": cost(trainer)} if stats else {}),
         baselines=baselines,
         train_dataset=windows,
         eval_dataset=_Masked([hide([example]) for example in held_out]),
-        data_collator=_Collate(collate),
+        data_collator=collate,
         preprocess_logits_for_metrics=scorer.rows,
         compute_metrics=scorer.total,
     )
