@@ -237,6 +237,11 @@ def _pretrain(part: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     group.add_argument(
+        "--stats",
+        action="store_true",
+        help="print what the run cost: memory, FLOPs a token, share of this machine's matrix-product speed",
+    )
+    group.add_argument(
         "--test-bases",
         metavar="N",
         type=_at_least(1000),

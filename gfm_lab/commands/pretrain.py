@@ -51,6 +51,7 @@ def pretrain(args: Namespace) -> None:
         precision=args.precision or "auto",
         device=args.device,
         resume=args.resume,
+        stats=args.stats,
         progress=False if args.quiet else None,
     )
     say(
