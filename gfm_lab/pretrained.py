@@ -50,7 +50,8 @@ def from_state_dict(
     """A model of this package with published weights, in evaluation mode and float32.
 
     Args:
-        family: a key of `FAMILIES`. "gpt2" and "hyenadna" give a GenomicForCausalLM, the others a GenomicForMaskedLM.
+        family: a key of `FAMILIES`. "gpt2", "hyenadna" and "mamba" give a GenomicForCausalLM, the others a
+            GenomicForMaskedLM.
         state_dict: the published tensors under their published names.
         config: the published config.json as a dict.
 
@@ -444,6 +445,51 @@ def _hyenadna(c: _Published) -> dict[str, Any]:
     )
 
 
+# ---- Mamba (Gu and Dao 2023, arXiv:2312.00752), as transformers and the "-hf" files name it ----
+
+MAMBA_ROWS = {
+    "backbone.embeddings.weight": "body.embeddings.token.weight",
+    "backbone.layers.#.norm.weight": "body.layers.#.norm1.weight",
+    "backbone.layers.#.mixer.in_proj.weight": "body.layers.#.mixer.inputs.weight",
+    "backbone.layers.#.mixer.conv1d.*": "body.layers.#.mixer.conv.*",
+    "backbone.layers.#.mixer.x_proj.weight": "body.layers.#.mixer.select.weight",
+    "backbone.layers.#.mixer.dt_proj.*": "body.layers.#.mixer.dt.*",
+    "backbone.layers.#.mixer.A_log": "body.layers.#.mixer.A_log",
+    "backbone.layers.#.mixer.D": "body.layers.#.mixer.D",
+    "backbone.layers.#.mixer.out_proj.weight": "body.layers.#.mixer.out.weight",
+    "backbone.norm_f.weight": "body.norm.weight",
+    "lm_head.weight": "head.decoder.weight",
+}
+
+
+def _mamba(c: _Published) -> dict[str, Any]:
+    c.only(use_bias=(False,), use_conv_bias=(True,), hidden_act=("silu",))
+    expand = c.get("expand", 2)
+    c.only(intermediate_size=(int(expand * c["hidden_size"]),))
+    rank = c.get("time_step_rank", "auto")
+    return dict(
+        vocab_size=c["vocab_size"],
+        hidden_size=c["hidden_size"],
+        num_hidden_layers=c["num_hidden_layers"],
+        pad_token_id=c.get("pad_token_id"),
+        mask_token_id=None,
+        positions="none",
+        max_position_embeddings=None,
+        causal=True,
+        norm="rms",
+        norm_eps=c.get("layer_norm_epsilon", 1e-5),
+        ffn="none",
+        tie_word_embeddings=c.get("tie_word_embeddings", True),
+        mixer="mamba",
+        mixer_options=dict(
+            state_size=c["state_size"],
+            conv_kernel=c.get("conv_kernel", 4),
+            expand=expand,
+            dt_rank=None if rank == "auto" else rank,
+        ),
+    )
+
+
 # ---- Caduceus (Schiff et al. 2024, arXiv:2403.03234): two Mambas a layer; in PS, both strands with shared weights ----
 
 _CADUCEUS_LAYER = {
@@ -529,5 +575,6 @@ FAMILIES: dict[str, KeyMap] = {
     "dnabert2": KeyMap(DNABERT2_ROWS, _dnabert2, BERT_LEFT_OUT),
     "nucleotide-transformer-v2": KeyMap(ESM_ROWS, _nucleotide_transformer_v2, ESM_LEFT_OUT),
     "hyenadna": KeyMap(HYENADNA_ROWS, _hyenadna, HYENADNA_LEFT_OUT, GenomicForCausalLM, prefix="hyena."),
+    "mamba": KeyMap(MAMBA_ROWS, _mamba, {}, GenomicForCausalLM),
     "caduceus": KeyMap(CADUCEUS_ROWS, _caduceus, CADUCEUS_LEFT_OUT),
 }

@@ -63,7 +63,13 @@ def longformer(**config):
     return transformers.LongformerForMaskedLM(transformers.LongformerConfig(**fields))
 
 
-REFERENCES = {"bert": bert, "esm": esm, "gpt2": gpt2, "longformer": longformer}
+def mamba(**config):
+    fields = dict(vocab_size=VOCAB, hidden_size=24, num_hidden_layers=2, state_size=5, pad_token_id=PAD)
+    return transformers.MambaForCausalLM(transformers.MambaConfig(**{**fields, **config}))
+
+
+REFERENCES = {"bert": bert, "esm": esm, "gpt2": gpt2, "longformer": longformer, "mamba": mamba}
+NEXT_TOKEN = ("gpt2", "mamba")  # the other references fill gaps
 VARIANTS = [
     ("bert", {}),
     ("bert", {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
@@ -76,6 +82,9 @@ VARIANTS = [
     ("gpt2", {"activation_function": "gelu", "n_inner": 30}),
     ("longformer", {}),
     ("longformer", {"attention_window": 6, "type_vocab_size": 1}),
+    ("mamba", {}),
+    ("mamba", {"conv_kernel": 3, "expand": 1, "time_step_rank": 5, "layer_norm_epsilon": 1e-3}),
+    ("mamba", {"tie_word_embeddings": False}),
 ]
 every_variant = pytest.mark.parametrize(
     ("family", "config"),
@@ -146,9 +155,8 @@ def record(family, largest):
 def test_equals_transformers(family, config):
     theirs = reference(family, **config)
     model = ours(family, theirs)
-    assert (
-        type(model) is (GenomicForCausalLM if family == "gpt2" else GenomicForMaskedLM) and not model.training
-    )
+    assert type(model) is (GenomicForCausalLM if family in NEXT_TOKEN else GenomicForMaskedLM)
+    assert not model.training
     largest = 0.0
     for sides in (["right"] * 3, ["left"] * 3, ["left", "right", "left"]):
         ids, mask = batch([17, 9, 3], sides)
@@ -176,6 +184,8 @@ def test_at_any_size(family, data):
     vocab, inner = data.draw(st.integers(VOCAB, 40)), data.draw(st.integers(3, 50))
     if family == "gpt2":
         sizes = dict(vocab_size=vocab, n_embd=heads * width, n_layer=layers, n_head=heads, n_inner=inner)
+    elif family == "mamba":
+        sizes = dict(vocab_size=vocab, hidden_size=heads * width, num_hidden_layers=layers, state_size=width)
     else:
         sizes = dict(vocab_size=vocab, hidden_size=heads * width, num_hidden_layers=layers)
         sizes |= dict(num_attention_heads=heads, intermediate_size=inner)
@@ -334,9 +344,10 @@ def test_caduceus_files_as_published():
     assert settings_["pad_token_id"] is settings_["mask_token_id"] is None
 
 
-def test_generation_equals_gpt2():
-    theirs = reference("gpt2")
-    model = ours("gpt2", theirs)
+@pytest.mark.parametrize("family", NEXT_TOKEN)
+def test_generation_equals_theirs(family):
+    theirs = reference(family)
+    model = ours(family, theirs)
     ids, mask = batch([9, 5], ["left", "left"])
     how = dict(attention_mask=mask, max_new_tokens=12, pad_token_id=PAD, eos_token_id=None)
     for search in (dict(do_sample=False), dict(do_sample=False, num_beams=3)):
@@ -512,6 +523,9 @@ def test_an_unknown_family_and_an_incomplete_config():
         ("gpt2", {"activation_function": "swish"}, "swish.*gelu_new"),
         ("longformer", {"attention_window": [4, 7]}, r"even, not \[4, 7\]"),
         ("nucleotide-transformer-v2", {"position_embedding_type": "absolute"}, "rotary"),
+        ("mamba", {"hidden_act": "gelu"}, "hidden_act = 'gelu'.*'silu'"),
+        ("mamba", {"use_bias": True}, "use_bias = True"),
+        ("mamba", {"intermediate_size": 47}, "intermediate_size = 47.*only 48"),
         ("caduceus", {"bidirectional_strategy": "ew_multiply"}, "ew_multiply.*'add'"),
         ("caduceus", {"bidirectional_weight_tie": False}, "bidirectional_weight_tie = False"),
         ("caduceus", {"ssm_cfg": {"conv_bias": False}}, "conv_bias = False"),
