@@ -40,6 +40,11 @@ __all__ = [
     "score_baseline",
 ]
 
+# The statistics of generated DNA belong here too; they stand in a module of their own, loaded on first use.
+_COMPOSITION = frozenset(
+    ("codon_usage", "compare_dna", "dinucleotide_odds", "find_orfs", "spectrum_distance", "TrainingIndex")
+)
+
 BLOCK = 2_000  # bases in a window of the bootstrap: longer than most bacterial genes, which are about 1,000
 WINDOW = 512  # bases a model reads at once, unless told
 PROTOCOLS = ("causal", "single", "joint")
@@ -92,6 +97,14 @@ class Difference(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def __getattr__(name: str) -> Any:
+    if name in _COMPOSITION:
+        from gfm_lab import composition
+
+        return getattr(composition, name)
+    raise AttributeError(f"module 'gfm_lab.evaluation' has no attribute {name!r}")
 
 
 # ---- A model's bits ----
