@@ -210,7 +210,7 @@ def test_orfs_that_do_not_overlap():
 
 def test_codon_usage_is_that_of_the_gene_on_either_strand():
     inside = ["GCA"] * 60 + ["CTG"] * 30 + ["AAA"] * 20
-    gene = "TTAATTAATTAA" + "ATG" + "".join(inside) + "TAATTAATTAA"  # stops in all frames on either side
+    gene = "TTAATTAATTAA" + "ATG" + "".join(inside) + "TAATTAATTAATTAA"  # stops in all frames on either side
     for text in (gene, reverse_complement(gene)):
         usage = codon_usage(text)
         assert usage.sum() == 110 and usage[["GCA", "CTG", "AAA"]].tolist() == [60, 30, 20]
