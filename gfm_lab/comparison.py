@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from gfm_lab.baselines import MarkovModel, TwoSidedBackoff
+from gfm_lab.baselines import STRENGTHS, MarkovModel, TwoSidedBackoff
 from gfm_lab.evaluation import (
     Score,
     bits_per_base,
     bits_per_masked_base,
+    bootstrap,
     difference,
     masked_mask,
     score_baseline,
@@ -26,10 +27,17 @@ from gfm_lab.splits import shared_kmer_mask
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["compare", "is_causal", "plot_comparison", "protocol_text", "show_comparison"]
+    from gfm_lab.stretches import Stretch
+
+__all__ = ["compare", "compare_controls", "is_causal", "plot_comparison", "protocol_text", "show_comparison"]
 
 SINGLE_BASES = 4_000  # test bases scored with one masked at a time: each needs a window of its own
-CAUSAL_ORDERS = (3, 6, 8, 10)  # of the Markov models that are tried on the validation region
+CAUSAL_ORDERS = (3, 6, 8, 10, 12)  # of the Markov models that are tried on the validation region
+STRONGER = (
+    512.0,
+    1024.0,
+)  # strengths that are tried beside those of `MarkovModel.fit`, where its largest was the best
+CONTROL_ORDERS = (2, 3, 4, 6, 8, 10)  # where there may be little DNA
 MASKED_ORDERS = (6, 9, 12)
 TUNING_BASES = 100_000  # of the validation region, for orders and strengths
 REACH = 6
@@ -104,6 +112,9 @@ def compare(
             by_order[k] = float(np.nanmean(bits))
             if best_markov is None or by_order[k] < by_order[best_markov.order]:
                 best_markov = markov
+        if protocol == "causal" and best_markov.strength == STRENGTHS[-1]:
+            stronger = (MarkovModel(best_markov.order, s).fit(train) for s in STRONGER)
+            best_markov = min((best_markov, *stronger), key=lambda m: float(np.nanmean(m.bits(tuning))))
         order = best_markov.order
         baselines = {
             "base frequencies": MarkovModel(0).fit(train, tuning),
@@ -145,11 +156,85 @@ def _row(name: str, score: Score, repeated: np.ndarray) -> dict[str, Any]:
     )
 
 
+def compare_controls(
+    model: Any,
+    tokenizer: Any,
+    train: Sequence[Stretch],
+    valid: Sequence[Stretch],
+    test: Sequence[Stretch],
+    *,
+    window: int,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, list[str]]:
+    """A model with control tokens, control by control, beside a Markov model of the same control's training DNA.
+
+    The Markov model's order and strength are tuned on the validation stretches of that control. Every test stretch is
+    read alone, from its first base on.
+
+    Returns a table (protocol "causal", control, model, bits, low, high, outside_repeats, bases, windows; and for the
+    model the difference from the Markov model) and lines that say how it was made. Intervals are 95 %, a bootstrap over
+    the test stretches, paired for the difference; outside_repeats leaves out bases in 31-mers of the same control's
+    training DNA. Raises ValueError as `gfm_lab.evaluation` does. Introduced in notebook 10.
+    """
+    rows, orders = [], []
+    for control in dict.fromkeys(stretch.control for stretch in test):
+        seen, tuning, held_out = (
+            [s.sequence for s in part if s.control == control] for part in (train, valid, test)
+        )
+        tried = (MarkovModel(k).fit(seen, tuning) for k in CONTROL_ORDERS)
+        markov = min(tried, key=lambda m: float(np.nanmean(m.bits("N".join(tuning)))))
+        orders.append(f"{control} {markov.order}")
+        repeated = [shared_kmer_mask(sequence, seen) for sequence in held_out]
+        bits = {
+            f"Markov, order {markov.order}": [markov.bits(sequence) for sequence in held_out],
+            MODEL: [
+                _bits_of(bits_per_base(model, tokenizer, s, min(window, len(s)), control=control), len(s))
+                for s in held_out
+            ],
+        }
+        known = [
+            np.isfinite(bits[MODEL][i]) & np.isfinite(b) for i, b in enumerate(next(iter(bits.values())))
+        ]
+        weights = [int(k.sum()) for k in known]
+        means = {
+            name: [float(b[k].mean()) for b, k in zip(bs, known, strict=True)] for name, bs in bits.items()
+        }
+        for name, values in means.items():
+            low, high = bootstrap(values, weights, seed=seed)
+            outside = np.concatenate([b[k & ~r] for b, k, r in zip(bits[name], known, repeated, strict=True)])
+            rows.append(
+                dict(protocol="causal", control=control, model=name, bits=float(np.average(values, weights=weights)),
+                     low=low, high=high, outside_repeats=float(outside.mean()), bases=sum(weights),
+                     windows=len(weights))
+            )  # fmt: skip
+        (against, base), (_, ours) = means.items()
+        low, high = bootstrap(np.subtract(ours, base), weights, seed=seed)
+        apart = float(np.average(np.subtract(ours, base), weights=weights))
+        rows[-1] |= dict(difference=apart, difference_low=low, difference_high=high, against=against)
+    notes = [
+        f"causal: {protocol_text('causal')}; every test stretch is read alone, after its control token",
+        f"orders of the Markov models, chosen on the validation stretches of each: {', '.join(orders)}",
+    ]
+    return pd.DataFrame(rows), notes
+
+
+def _bits_of(score: Score, length: int) -> np.ndarray:
+    """The bits of a score at their places in the sequence, NaN where none was scored."""
+    bits = np.full(length, np.nan)
+    bits[score.positions] = score.bits
+    return bits
+
+
 def show_comparison(table: pd.DataFrame) -> str:
     """The table of `compare` for a terminal: one block a protocol."""
     lines = []
-    for protocol, part in table.groupby("protocol", sort=False):
-        what = protocol_text(protocol, table.attrs.get("rate", 0.15))
+    kind = "control" if "control" in table else "protocol"
+    for name, part in table.groupby(kind, sort=False):
+        what = (
+            f"{name}: bits per base"
+            if kind == "control"
+            else protocol_text(name, table.attrs.get("rate", 0.15))
+        )
         lines += ["", what, f"{'':37} bits     95 % interval    outside repeats"]
         for row in part.itertuples():
             between = (
@@ -169,6 +254,8 @@ def plot_comparison(table: pd.DataFrame) -> Figure:
 
     with plt.rc_context():
         plots.use_style()
+        if "control" in table:
+            return _plot_controls(table)
         parts = [*table.groupby("protocol", sort=False)]
         figure, panels = plt.subplots(1, len(parts), figsize=(6.5 * len(parts), 3.2), squeeze=False)
         for axes, (protocol, part) in zip(panels[0], parts, strict=True):
@@ -184,4 +271,26 @@ def plot_comparison(table: pd.DataFrame) -> Figure:
                 xlabel=kind,
                 title={"single": "one masked at a time", "joint": "many masked"}.get(protocol, ""),
             )
+    return figure
+
+
+def _plot_controls(table: pd.DataFrame) -> Figure:
+    """One line a control: the model and its Markov model, with intervals."""
+    import matplotlib.pyplot as plt
+
+    from gfm_lab import plots
+
+    figure, axes = plt.subplots(figsize=(7, 0.42 * table.control.nunique() + 1.4))
+    controls = [*dict.fromkeys(table.control)]
+    for color, ours, shift in ((0, False, 0.14), (1, True, -0.14)):
+        part = table[(table["model"] == MODEL) == ours]
+        places = np.array([len(controls) - controls.index(c) for c in part.control]) + shift
+        error = np.stack([part["bits"] - part["low"], part["high"] - part["bits"]]).clip(0)
+        label = MODEL if ours else "Markov, best order of each"
+        axes.errorbar(
+            part["bits"], places, xerr=error, fmt="o", ms=5, color=plots.PALETTE[color], label=label
+        )
+    axes.set_yticks([len(controls) - i for i in range(len(controls))], controls)
+    axes.set(xlabel="bits per base")
+    axes.legend(loc="upper left")
     return figure

@@ -19,6 +19,7 @@ from gfm_lab.sequence import IUPAC, SequenceError, read_fasta
 if TYPE_CHECKING:
     from gfm_lab.training import Stretch
 
+PANEL = "species-panel"  # ten species at once, each window with a control token
 NAMES = ("name", "id")  # columns that name the rows of a table
 GROUPS = ("gene", "locus")  # columns of rows that belong together
 _LETTERS = re.compile(f"[^{''.join(IUPAC)}{''.join(IUPAC).lower()}]")
@@ -223,20 +224,25 @@ def regions(
 ) -> tuple[list[Stretch], list[Stretch], list[Stretch]]:
     """Training, validation and test stretches of a shipped genome or a FASTA file; no base is in two of them.
 
-    A shipped genome comes with its splits. Otherwise the test region is what `test_region` names (NAME:START-STOP,
-    0-based, half-open; NAME: a whole record), or the last `test_fraction` (0.1) of all bases; the validation region
-    likewise, or the `valid_fraction` (0.05) before the test region; training gets the rest.
+    A shipped genome comes with its splits, and so does the panel of species. Otherwise the test region is what
+    `test_region` names (NAME:START-STOP, 0-based, half-open; NAME: a whole record), or the last `test_fraction` (0.1)
+    of all bases; the validation region likewise, or the `valid_fraction` (0.05) before the test region; training gets
+    the rest.
 
     Raises SequenceError for a bad FASTA, ValueError for a region that does not exist or overlaps another one.
     """
-    from gfm_lab.training import Stretch, read_stretches, stretches
+    from gfm_lab.training import Stretch, panel, read_stretches, stretches
 
     asked = valid_region or test_region or valid_fraction or test_fraction
+    if fasta is None and data == PANEL:
+        if asked:
+            raise ValueError(f"{PANEL} comes with its splits: leave out the regions and fractions")
+        return panel("train"), panel("valid"), panel("test")
     if fasta is None:
         genome = _load(data)
         if not isinstance(genome, Genome):
             raise ValueError(
-                f"{data} is a table of labelled sequences; pretrain reads genomes: ecoli-k12, human-chr20"
+                f"{data} is a table of labelled sequences; pretrain reads genomes: ecoli-k12, human-chr20, {PANEL}"
             )
         if not asked:
             return tuple(stretches(genome, split) for split in ("train", "valid", "test"))

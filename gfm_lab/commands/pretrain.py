@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gfm_lab.commands.files import regions, write_tsv, writing
+from gfm_lab.commands.files import PANEL, regions, write_tsv, writing
 from gfm_lab.commands.recipes import recipe
 from gfm_lab.commands.shared import load, say
-from gfm_lab.comparison import SINGLE_BASES, compare, is_causal, plot_comparison, show_comparison
+from gfm_lab.comparison import (
+    SINGLE_BASES,
+    compare,
+    compare_controls,
+    is_causal,
+    plot_comparison,
+    show_comparison,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,23 +64,27 @@ def pretrain(args: Namespace) -> None:
     say(
         f"trained in {run.seconds / 60:.1f} minutes, {run.tokens_per_second:,.0f} tokens/s; scoring the test region"
     )
-    table, notes = compare(
-        run.model,
-        tokenizer,
-        *((*(s.sequence for s in part),) for part in (train, valid, test)),
-        window=settings["window"],
-        rate=settings["rate"],
-        seed=settings["seed"],
-        test_bases=args.test_bases,
-        single_bases=SINGLE_BASES if args.single_bases is None else args.single_bases,
-    )
+    if test[0].control:
+        parts, how = (train, valid, test), dict(window=settings["window"], seed=settings["seed"])
+        table, notes = compare_controls(run.model, tokenizer, *parts, **how)
+    else:
+        table, notes = compare(
+            run.model,
+            tokenizer,
+            *((*(s.sequence for s in part),) for part in (train, valid, test)),
+            window=settings["window"],
+            rate=settings["rate"],
+            seed=settings["seed"],
+            test_bases=args.test_bases,
+            single_bases=SINGLE_BASES if args.single_bases is None else args.single_bases,
+        )
     where = f"test region {_shown(test)}, seed {settings['seed']}"
     write_tsv(table, output / "test.tsv", [where, *notes])
     _save(run.plot({"uniform": 2.0}), output / "loss.png")
     _save(plot_comparison(table), output / "test.png")
     print(show_comparison(table))
     print(f"({where}; intervals: 95 %, bootstrap over windows)")
-    behind = sorted(table.protocol[table.difference_high >= 0])
+    behind = sorted(table["control" if test[0].control else "protocol"][table.difference_high >= 0])
     if behind:
         shipped = "ecoli-attention-mlm"
         print(
@@ -101,6 +112,7 @@ def build(args: Namespace, settings: dict[str, Any]) -> tuple[Any, Any]:
 
     from gfm_lab.model import GenomicConfig, GenomicForCausalLM, GenomicForMaskedLM
     from gfm_lab.presets import preset
+    from gfm_lab.stretches import SPECIES
     from gfm_lab.tokenization import NucleotideTokenizer
 
     shape = [
@@ -119,7 +131,8 @@ def build(args: Namespace, settings: dict[str, Any]) -> tuple[Any, Any]:
             )
         return model, tokenizer
 
-    tokenizer = NucleotideTokenizer(on_unknown="split")  # N has a token of its own
+    controls = tuple(SPECIES.values()) if settings["data"] == PANEL and not args.fasta else ()
+    tokenizer = NucleotideTokenizer(on_unknown="split", controls=controls)  # N has a token of its own
     ids = tokenizer.convert_tokens_to_ids([*"ACGT"])
     site1 = dict(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, base_ids=ids)
     site1 |= dict(mask_token_id=tokenizer.mask_token_id)

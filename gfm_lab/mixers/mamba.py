@@ -76,8 +76,9 @@ def selective_scan(
 
     The name, the order and the shapes are those of state-spaces/mamba; `initial_state` is added. Time and memory are
     linear in L, forward and backward. It computes in float32 (float64 if an input is) whatever autocast says, since
-    errors add up along the sequence. A decay of exactly 0 is reached without overflow; a NaN stays in its row and
-    channel, from its position on. What `scan_path` names is what runs.
+    errors add up along the sequence; on a CPU in `torch.get_num_threads()` threads. A large delta gives a decay of
+    exactly 0 without overflow. A NaN in u stays in its row and channel, from its position on; one in B or C in its row.
+    `scan_path` says which code runs.
 
     Args:
         u, delta, z: (B, D, L), real numbers. A: (D, N). B, C: (B, N, L). D, delta_bias: (D,).
@@ -96,14 +97,15 @@ def selective_scan(
     _check_shapes(u, delta, A, B, C, D, z, delta_bias, initial_state)
     given = [x for x in (u, delta, A, B, C, D, z, delta_bias, initial_state) if x is not None]
     dtype = torch.float64 if any(x.dtype == torch.float64 for x in given) else torch.float32
-    wants_state = return_last_state or initial_state is not None
+    path = scan_path(u.device, dtype)
+    # mamba-ssm's kernels begin with zeros, and give no gradient through the state that they return.
+    kernels_can = initial_state is None and not (return_last_state and torch.is_grad_enabled())
     with torch.autocast(u.device.type, enabled=False):
-        # The kernels begin with zeros, and give no gradient through the state they return.
-        if not wants_state and dtype == torch.float32 and scan_path(u.device) == "mamba-ssm":
+        if path == "mamba-ssm" and kernels_can and u.numel():
             kernel = importlib.import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
-            A, B, C = A.float(), B.to(u.dtype), C.to(u.dtype)
-            delta = delta.to(u.dtype)
-            return kernel(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+            floats = [None if x is None else x.float() for x in (u, delta, A, B, C, D, z, delta_bias)]
+            y = kernel(*floats, delta_softplus, return_last_state)
+            return (y[0].to(u.dtype), y[1]) if return_last_state else y.to(u.dtype)
         inputs = [x.to(dtype) for x in (u, delta, A, B, C)]
         x, delta = inputs[:2]
         if delta_bias is not None:
@@ -116,8 +118,7 @@ def selective_scan(
             if initial_state is None
             else initial_state.to(dtype)
         )
-        scan = _Compiled if u.device.type == "cpu" and _compiled() is not None else _Chunked
-        y, h = scan.apply(*inputs, h)
+        y, h = (_Compiled if path == "compiled" else _Chunked).apply(*inputs, h)
         if D is not None:
             y = y + D.to(dtype)[:, None] * x
         if z is not None:
@@ -125,22 +126,25 @@ def selective_scan(
     return (y.to(u.dtype), h) if return_last_state else y.to(u.dtype)
 
 
-def scan_path(device: torch.device | str = "cpu") -> str:
-    """Which code computes a scan on this device: "mamba-ssm", "compiled" or "chunked". Introduced in notebook 05.
+def scan_path(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> str:
+    """Which code computes a scan there: "mamba-ssm", "compiled" or "chunked". Introduced in notebook 05.
 
-    On a GPU, scans that begin with a state or return one are always "chunked".
+    In place of mamba-ssm it is "chunked" for a scan that begins with a state, or returns one with a gradient.
     """
     kind = torch.device(device).type
-    if kind == "cuda" and _kernels_run():
+    if kind == "cuda" and dtype != torch.float64 and _kernels_run():
         return "mamba-ssm"
     return "compiled" if kind == "cpu" and _compiled() is not None else "chunked"
 
 
 @lru_cache(maxsize=1)
 def _compiled() -> ModuleType | None:
-    """compiled.py, if numba is there; it takes a second to import, so it waits for the first scan."""
+    """compiled.py, if numba is there and compiles; that takes some seconds, so it waits for the first scan."""
     try:
-        return importlib.import_module(".compiled", __package__)
+        module = importlib.import_module(".compiled", __package__)
+        one = torch.ones(1, 1, 1, dtype=torch.float32).numpy()
+        y = module.scan_forward(one, one, -one[0], one, one, one)[0]
+        return module if abs(float(y[0, 0, 0]) - math.exp(-1) - 1) < 1e-6 else None
     except Exception:  # no numba, one that does not fit numpy, or this file copied out of its package
         return None
 
@@ -157,7 +161,10 @@ def _kernels_run() -> bool:
         shapes = ((1, 4, 9), (1, 4, 9), (4, 3), (1, 3, 9), (1, 3, 9))
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cuda", enabled=False):
             signs = (1, 1, -1, 1, 1)
-            raw = [s * torch.rand(*shape, generator=random) for s, shape in zip(signs, shapes, strict=True)]
+            raw = [
+                s * torch.rand(*shape, generator=random, dtype=torch.float32)
+                for s, shape in zip(signs, shapes, strict=True)
+            ]
             ours, theirs = ([x.to("cuda").requires_grad_() for x in raw] for _ in "12")
             expected, found = selective_scan_reference(*ours)[0], kernel(*theirs)
             pairs = [(expected, found)]
@@ -425,7 +432,15 @@ class Mamba(nn.Module):
 
     @torch.no_grad()
     def initialize(self) -> None:
-        """The paper's starting values of A, D and the step sizes; the other weights are left as they are."""
+        """The starting values of the paper's code: A, D and the step sizes as above, all else as torch starts layers.
+
+        That includes the convolution: with weights as small as a Transformer's, what it hands to the scan would vanish.
+        """
+        for layer in (self.inputs, self.conv, self.select, self.out):
+            if (
+                layer is not None
+            ):  # in `Bidirectional`, inputs and out of the second one are those of the first
+                layer.reset_parameters()
         rates = torch.arange(1, self.state_size + 1, device=self.A_log.device, dtype=torch.float32)
         self.A_log.copy_(rates.log().expand_as(self.A_log))
         self.D.fill_(1.0)
