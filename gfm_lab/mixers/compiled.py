@@ -235,6 +235,16 @@ def _whole(*arrays: np.ndarray) -> list[np.ndarray]:
     return [np.ascontiguousarray(array) for array in arrays]
 
 
+def _room(view: np.ndarray) -> np.ndarray:
+    """Where a loop may write what belongs into this view: there, if it is contiguous."""
+    return view if view.flags.c_contiguous else np.empty(view.shape, view.dtype)
+
+
+def _write(view: np.ndarray, part: np.ndarray) -> None:
+    if part is not view:
+        view[...] = part
+
+
 def scan_forward(
     u: np.ndarray,
     delta: np.ndarray,
@@ -262,10 +272,12 @@ def scan_forward(
     def work(i: int) -> None:
         for r, d in shares[i]:
             inputs = _whole(u[r, :, d], delta[r, :, d], A2[:, d], B[r], C[r])
-            state, part = h[r, :, d].copy(), np.empty_like(inputs[0])
-            kept = np.empty((*starts[r, ..., d].shape,), u.dtype)
-            _forward(*inputs, state, part, kept)
-            y[r, :, d], starts[r, ..., d], last[r, :, d] = part, kept, state
+            views = y[r, :, d], starts[r, ..., d]
+            state, parts = h[r, :, d].copy(), [_room(view) for view in views]
+            _forward(*inputs, state, *parts)
+            last[r, :, d] = state
+            for view, part in zip(views, parts, strict=True):
+                _write(view, part)
 
     _run(work, len(shares))
     return y, last, starts
@@ -296,11 +308,13 @@ def scan_backward(
             inputs = _whole(u[r, :, d], delta[r, :, d], A2[:, d], B[r], C[r])
             inputs += _whole(starts[r, ..., d], gy[r, :, d])
             state, a = gh[r, :, d].copy(), np.zeros_like(inputs[2])
-            parts = np.empty_like(inputs[0]), np.empty_like(inputs[0])
+            views = gu[r, :, d], gdelta[r, :, d]
+            parts = [_room(view) for view in views]
             _backward(*inputs, state, *parts, a, gB[i][r], gC[i][r])
-            gu[r, :, d], gdelta[r, :, d] = parts
             gA[i][:, d] += a
             gfirst[r, :, d] = state
+            for view, part in zip(views, parts, strict=True):
+                _write(view, part)
 
     _run(work, len(shares))
     return gu, gdelta, gA.sum(0), gB.sum(0), gC.sum(0), gfirst
@@ -314,9 +328,10 @@ def convolve_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, thread
 
     def work(i: int) -> None:
         for r, d in shares[i]:
-            part = np.empty(y[r, :, d].shape, x.dtype)
+            view = y[r, :, d]
+            part = _room(view)
             _convolve(*_whole(x[r, :, d], weight[:, d], bias[d]), part)
-            y[r, :, d] = part
+            _write(view, part)
 
     _run(work, len(shares))
     return y
