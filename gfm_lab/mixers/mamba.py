@@ -437,9 +437,7 @@ class Mamba(nn.Module):
         That includes the convolution: with weights as small as a Transformer's, what it hands to the scan would vanish.
         """
         for layer in (self.inputs, self.conv, self.select, self.out):
-            if (
-                layer is not None
-            ):  # in `Bidirectional`, inputs and out of the second one are those of the first
+            if layer is not None:  # `Bidirectional` gives its second one no inputs and no out of its own
                 layer.reset_parameters()
         rates = torch.arange(1, self.state_size + 1, device=self.A_log.device, dtype=torch.float32)
         self.A_log.copy_(rates.log().expand_as(self.A_log))
@@ -503,13 +501,16 @@ class Mamba(nn.Module):
         before = x.new_zeros(rows, reach, channels) if not state else state["conv"].to(x.dtype)
         seen = torch.cat([before, x], dim=1)  # (B, K - 1 + L, D)
         if state is not None:
-            # The last K - 1 columns up to the last token, behind which a row may have padding.
-            end = x.new_full((rows,), length, dtype=torch.long)
+            last = torch.arange(reach, device=x.device)
+            end = x.new_full((rows, 1), length, dtype=torch.long)
             if padding is not None:
-                columns = torch.arange(1, length + 1, device=x.device)
-                end = (columns * ~padding[..., 0]).amax(1) if length else end
-            keep = end[:, None] + torch.arange(reach, device=x.device)
-            state["conv"] = seen.gather(1, keep[..., None].expand(-1, -1, channels))
+                # What was before belongs next to the first token, and what is kept are the columns up to the last one.
+                real, columns = ~padding[..., 0], torch.arange(1, length + 1, device=x.device)
+                start = (real.cumsum(1) == 0).sum(1, keepdim=True)  # all columns, in a row of padding
+                seen = seen.scatter(1, (start + last)[..., None].expand(-1, -1, channels), before)
+                end = torch.where(start < length, (columns * real).amax(1, keepdim=True), end)
+            keep = end + last
+            state["conv"] = seen.gather(1, keep[..., None].expand(rows, -1, channels))
         return _short_convolution(seen, self.conv.weight[:, 0], self.conv.bias)
 
     def _check_state(self, state: dict[str, Tensor] | None, rows: int) -> None:
