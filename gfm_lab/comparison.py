@@ -138,7 +138,7 @@ def compare(
         f"outside_repeats: without the {repeated.mean():.1%} of test bases in 31-mers of the training region"
     )
     table = pd.DataFrame(rows)
-    table.attrs["rate"] = rate
+    table.attrs |= dict(rate=rate, markov=(best_markov.order, best_markov.strength))  # of the last protocol
     return table, notes
 
 
