@@ -39,6 +39,7 @@ def doctor() -> int:
         ("torch", _torch),
         ("transformers", _transformers),
         ("device", _device),
+        ("scan", _scan),
         ("mamba-ssm", _mamba),
         ("data", _data),
         ("notebooks", _notebooks),
@@ -149,6 +150,32 @@ def _device() -> Finding:
     if facts["mps"]:  # it would be faster, but its numbers are what counts
         return Finding("note", "device", text, f"MPS left out: {_cut(facts['mps'], 59)}")
     return Finding("ok", "device", text)
+
+
+def _scan() -> Finding:
+    """Which code computes Mamba's scan on the device that is picked."""
+    try:
+        from gfm_lab.device import pick_device
+        from gfm_lab.mixers.mamba import scan_path
+
+        device = pick_device()
+        path = scan_path(device)
+    except Exception:
+        return Finding("note", "scan", "Mamba's: unknown until torch and the device work")
+    if path == "mamba-ssm":
+        return Finding("ok", "scan", "Mamba's: the kernels of mamba-ssm")
+    if path == "compiled":
+        return Finding("ok", "scan", f"Mamba's: compiled loops (numba {_version('numba')})")
+    text = "Mamba's: plain torch, right but slow" + (" on a CPU" if device.type == "cpu" else "")
+    todo = "For one about 10 times as fast: `pip install numba`." if device.type == "cpu" else ""
+    return Finding("note", "scan", text, todo)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "?"
 
 
 def _mamba() -> Finding:

@@ -13,7 +13,18 @@ import pytest
 from gfm_lab import __version__, cli, device
 from gfm_lab import doctor as module
 
-TOPICS = ["Python", "torch", "transformers", "device", "mamba-ssm", "data", "notebooks", "memory", "disk"]
+TOPICS = [
+    "Python",
+    "torch",
+    "transformers",
+    "device",
+    "scan",
+    "mamba-ssm",
+    "data",
+    "notebooks",
+    "memory",
+    "disk",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -201,6 +212,36 @@ def test_little_memory_and_disk_are_notes(capsys, monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "kind", "state", "text"),
+    [
+        ("compiled", "cpu", "ok", "compiled loops (numba"),
+        ("chunked", "cpu", "note", "plain torch, right but slow on a CPU"),
+        ("chunked", "cuda", "note", "plain torch, right but slow"),
+        ("mamba-ssm", "cuda", "ok", "kernels of mamba-ssm"),
+    ],
+)
+def test_which_scan_is_used(capsys, monkeypatch, path, kind, state, text):
+    import torch
+
+    from gfm_lab.mixers import mamba
+
+    monkeypatch.setattr(mamba, "scan_path", lambda device: path)
+    monkeypatch.setattr(device, "pick_device", lambda *_: torch.device(kind))
+    found = module._scan()
+    assert found.state == state and text in found.text
+    assert ("pip install numba" in found.todo) == (path == "chunked" and kind == "cpu")
+
+
+def test_the_scan_of_this_machine(capsys):
+    """What the doctor says is what selective_scan does."""
+    from gfm_lab.mixers.mamba import scan_path
+
+    _, findings = doctor(capsys)
+    expected = {"compiled": "compiled loops", "chunked": "plain torch", "mamba-ssm": "mamba-ssm"}
+    assert expected[scan_path(device.pick_device())] in findings["scan"][1]
+
+
 def test_everything_broken_still_fits_one_screen(capsys, monkeypatch):
     def crash(*args, **kwargs):
         raise RuntimeError("é" * 300)
@@ -210,6 +251,7 @@ def test_everything_broken_still_fits_one_screen(capsys, monkeypatch):
         "_torch",
         "_transformers",
         "_device",
+        "_scan",
         "_mamba",
         "_data",
         "_notebooks",
@@ -222,4 +264,4 @@ def test_everything_broken_still_fits_one_screen(capsys, monkeypatch):
     code = module.doctor()
     monkeypatch.undo()
     assert code == 1 and len(lines) <= 24 and max(map(len, lines)) <= 100
-    assert lines[-1].startswith("9 broken")
+    assert lines[-1].startswith("10 broken")
