@@ -13,9 +13,10 @@ Every model: embedding of width 32, one gated causal convolution of 3 taps that 
 two blocks of the mixer with a feed-forward part, as wide as brings all to the same number of parameters, a linear head.
 What differs is how the second half of the task is done: finding a token that may stand far away.
 
-Each mixer gets the same trials: two learning rates (the first was found in a trial with attention), one seed. The one with the higher accuracy on the validation rows
-(seed -1, all pairs asked) is reported, by distance, on other rows (seed -2 - distance). Intervals are Wilson's, 95 %,
-over rows: they say how well this one trained model was measured, not how another seed would come out.
+Each mixer gets the same trials: two learning rates (the first was found in a trial with attention), one seed. The rate
+with the higher accuracy on the validation rows (seed -1, all pairs asked) is reported, by distance, on other rows (seed
+-2 - distance). Intervals are Wilson's, 95 %, over rows: they say how well this one trained model was measured, not how
+another seed would come out.
 
 **Language models.** The recipes ecoli-{attention,window,conv,hyena,mamba}-ar of `gfm-lab pretrain`: one set of settings
 for all five (learning rate, schedule, batch, windows, seed 0), none tuned for a mixer of its own, parameters equal to
