@@ -48,6 +48,7 @@ LAGS = (
     12,
     30,
 )  # distances between bases at which the period of codons is looked for: beyond a Markov model's reach
+CROSS_ZERO = ("period 3 (mbit)",)  # the only statistic that may be negative
 PAIRS = 1_000_000  # pairs of places compared at a time: about 100 MB
 SEED = 12  # letters of the words that the training index looks up
 
@@ -490,7 +491,8 @@ def compare_dna(
             value = of(counts, np.ones(n))
             spread = np.array([of(counts, weights) for weights in draws])
             low, high = np.nanquantile(spread, [0.025, 0.975]) - np.nanmean(spread)
-            rows.append((statistic, group, value, value + low, value + high))
+            low, high = value + low, value + high
+            rows.append((statistic, group, value, low if statistic in CROSS_ZERO else max(0.0, low), high))
     frame = pd.DataFrame(rows, columns=["statistic", "group", "value", "low", "high"])
     order = pd.MultiIndex.from_product([[*statistics], [*everything]], names=["statistic", "group"])
     return frame.set_index(["statistic", "group"]).loc[order]
