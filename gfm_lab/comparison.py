@@ -184,7 +184,9 @@ def compare_controls(
         tried = (MarkovModel(k).fit(seen, tuning) for k in CONTROL_ORDERS)
         markov = min(tried, key=lambda m: float(np.nanmean(m.bits("N".join(tuning)))))
         orders.append(f"{control} {markov.order}")
-        repeated = [shared_kmer_mask(sequence, seen) for sequence in held_out]
+        ends = np.cumsum([len(sequence) + 1 for sequence in held_out])[:-1]
+        repeated = [m[: len(s)] for m, s in zip(np.split(shared_kmer_mask("N".join(held_out), seen), ends), held_out,
+                                                strict=True)]  # fmt: skip
         bits = {
             f"Markov, order {markov.order}": [markov.bits(sequence) for sequence in held_out],
             MODEL: [

@@ -28,8 +28,8 @@ TITLES = {
     "species-mamba-ar": "A small left-to-right language model of ten species, told apart by a control token: Mamba",
 }
 TRIALS = {
-    True: "Learning rate, batch and window were guided by about ten trials of 60 to 90 seconds on the validation region, "
-    "most of them with the convolution; Mamba was tried at three learning rates, which made no difference.",
+    True: "Learning rate, batch and window were guided by about ten trials of 60 to 90 seconds on the validation "
+    "region, most of them with the convolution; Mamba was tried at three learning rates, which made no difference.",
     False: "The settings were guided by about a dozen trials of two to three minutes, on the validation region.",
 }
 SINGLE_BASES = 50_000  # of the test region, for the protocol that needs one window a base
