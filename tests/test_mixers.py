@@ -89,16 +89,32 @@ def test_shapes_down_to_nothing(name, options, causal):
 
 
 @every_setting
-def test_a_causal_mixer_does_not_see_the_future(name, options):
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_a_causal_mixer_does_not_see_the_future(name, options, data):
+    """What stands at a random position and after it is changed: nothing before it moves, and what follows does."""
     mixer = make(name, options, True)
-    x = inputs()
-    y = mixer(x)
-    for cut in (1, 7, L - 1):
-        other = x.clone()
-        other[:, cut:] = inputs(seed=2)[:, cut:] * 10
-        changed = mixer(other)
-        torch.testing.assert_close(changed[:, :cut], y[:, :cut], **EXACT)
-        assert not torch.allclose(changed[:, cut:], y[:, cut:], atol=1e-3)
+    length = data.draw(st.integers(2, 36))
+    cut = data.draw(st.integers(1, length - 1))
+    x, other = inputs(length=length), inputs(length=length)
+    other[:, cut:] = inputs(length=length, seed=2)[:, cut:] * 10
+    y, changed = mixer(x), mixer(other)
+    torch.testing.assert_close(changed[:, :cut], y[:, :cut], **EXACT)
+    assert not torch.allclose(changed[:, cut:], y[:, cut:], atol=1e-3)
+
+
+@every_setting
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_no_bidirectional_mixer_is_causal(name, options, data):
+    """The same change, right after a position within reach, moves what stands before it."""
+    mixer = make(name, options, False)
+    step = options.get("dilation", 1)
+    length = data.draw(st.integers(step + 1, 36))
+    cut = data.draw(st.integers(step, length - 1))
+    x, other = inputs(length=length), inputs(length=length)
+    other[:, cut:] = inputs(length=length, seed=2)[:, cut:] * 10
+    assert not torch.allclose(mixer(other)[:, cut - step], mixer(x)[:, cut - step], atol=1e-6)
 
 
 @every_setting
