@@ -192,6 +192,18 @@ def card(name: str, folder: Path) -> str:
             f"({last['difference_low']:+.4f} to {last['difference_high']:+.4f}).",
             "",
         ]
+    if tokenizer.controls:
+        ours = [row for row in scores["table"] if row["model"] == "this model"]
+        behind = [f"`{row['control']}`" for row in ours if row["difference_low"] > 0]
+        unclear = [
+            f"`{row['control']}`" for row in ours if row["difference_low"] <= 0 <= row["difference_high"]
+        ]
+        lines += [
+            f"Behind a Markov model that has read the same DNA of that species: {', '.join(behind) or 'none'}. Not "
+            f"clearly ahead of it: {', '.join(unclear) or 'none'}. Ten species share these parameters and a tenth each of "
+            "the training tokens; where a species has much DNA, or repeats, counting words is hard to beat.",
+            "",
+        ]
     lines += [f"- {note[0].upper()}{note[1:]}." for note in scores["notes"]]
     lines += [
         "",
