@@ -200,7 +200,7 @@ def card(name: str, folder: Path) -> str:
         ]
         lines += [
             f"Behind a Markov model that has read the same DNA of that species: {', '.join(behind) or 'none'}. Not "
-            f"clearly ahead of it: {', '.join(unclear) or 'none'}. Ten species share these parameters and a tenth each of "
+            f"clearly ahead of it: {', '.join(unclear) or 'none'}. Ten species share these parameters, each a tenth of "
             "the training tokens; where a species has much DNA, or repeats, counting words is hard to beat.",
             "",
         ]
