@@ -1,0 +1,89 @@
+"""Hyena's compiled path against the operator written out in torch: values and gradients, whatever the shape."""
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gfm_lab.mixers import Hyena, hyena
+
+pytest.importorskip("numba")
+torch.set_num_threads(1)
+
+
+def both_paths(rows, length, channels, dtype=torch.float64, cached=None, threads=1, mask=None):
+    """(y, gradients) of one Hyena by the compiled loops and by torch's own gradient."""
+    torch.manual_seed(0)
+    mixer = Hyena(channels, max_length=length + 3, filter_width=6).to(dtype)
+    x, g = (torch.randn(rows, length, channels, dtype=dtype) for _ in "xg")
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        if cached:
+            patch.setattr(hyena, "CACHED", cached)
+        torch.set_num_threads(threads)
+        for compiled in (True, False):
+            if not compiled:
+                patch.setattr(hyena, "_compiled", lambda: None)
+            mixer.zero_grad()
+            x = x.detach().requires_grad_()
+            y = mixer(x, mask)
+            y.backward(g)
+            found.append([y.detach(), x.grad, *(p.grad.clone() for p in mixer.parameters())])
+        torch.set_num_threads(1)
+    return found
+
+
+@given(st.integers(1, 3), st.integers(1, 100), st.integers(1, 7), st.integers(1, 2_000))
+@example(1, 1, 1, 1)
+@example(2, 32, 4, 100)  # one tile
+@example(2, 33, 4, 100)  # and one step more
+@example(1, 66, 3, 1)  # one channel after the other
+@settings(max_examples=25, deadline=None)
+def test_compiled_loops_and_torch_agree(rows, length, channels, cached):
+    ours, plain = both_paths(rows, length, channels, cached=cached)
+    assert len(ours) > 8
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+def test_they_agree_in_float32_and_on_two_threads(monkeypatch):
+    from gfm_lab.mixers import compiled_gates
+
+    monkeypatch.setattr(compiled_gates, "WORTH_THREADS", 1)
+    for a, b in zip(*both_paths(2, 201, 16, torch.float32, threads=2), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * max(1, b.abs().max().item()))
+
+
+def test_a_mask_of_ones_is_no_mask_and_padding_takes_the_other_path():
+    mask = torch.ones(2, 20, dtype=torch.long)
+    for a, b in zip(both_paths(2, 20, 4, mask=mask)[0], both_paths(2, 20, 4)[0], strict=True):
+        assert torch.equal(a, b)
+    mask[0, :5] = 0
+    for a, b in zip(*both_paths(2, 20, 4, mask=mask), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_sixteen_bits_in_sixteen_bits_out_and_gradients_of_that_kind():
+    mixer = Hyena(8, max_length=40)
+    x = torch.randn(2, 40, 8, requires_grad=True)
+    expected = mixer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = mixer(x)
+    assert y.dtype == torch.bfloat16
+    y.float().sum().backward()
+    assert {p.grad.dtype for p in mixer.parameters()} == {torch.float32}
+    torch.testing.assert_close(y.float(), expected, rtol=0.1, atol=0.05)
+
+
+def test_nothing_is_kept_where_no_gradient_is_wanted():
+    mixer = Hyena(8, max_length=40)
+    with torch.no_grad():
+        quiet = mixer(torch.ones(1, 40, 8))
+    assert not quiet.requires_grad
+    torch.testing.assert_close(quiet, mixer(torch.ones(1, 40, 8)))
+
+
+def test_one_value_that_is_no_number_is_not_hidden():
+    x = torch.zeros(1, 30, 4)
+    x[0, 10, 2] = torch.nan
+    assert torch.isnan(Hyena(4, max_length=30)(x)).any()
