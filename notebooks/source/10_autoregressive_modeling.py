@@ -13,7 +13,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 75 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 03 and 04; cross-entropy |
+# | about 80 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 03 and 04; cross-entropy |
 
 # %% tags=["setup", "nbval-ignore-output"]
 import math
