@@ -245,12 +245,15 @@ def collect(folders: dict[str, Path]) -> None:
             print(f"{name:15s}no log in {folder.name}: left out")
             continue
         about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if not about.get("finished"):
+            print(f"{name:15s}{folder.name} is at {points[-1][0]:,} tokens, not finished: left out")
+            continue
         settings = about["about"]["settings"]
         with torch.device("meta"):
             config = {k: v for k, v in about["about"]["model"].items() if k != "model_type"}
             model = GenomicForCausalLM(GenomicConfig(**config))
         runs[name] = dict(
-            parameters=size(model), points=points, command=about["command"], finished=about.get("finished"),
+            parameters=size(model), points=points, command=about["command"],
             settings={k: settings[k] for k in SAME}, machine=about["machine"],
         )  # fmt: skip
         print(
