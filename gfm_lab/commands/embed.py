@@ -115,6 +115,36 @@ def _pool(
         i = pieces[int((~counted.any(1)).nonzero()[0, 0])][0]
         raise SequenceError(f"{len(records[i].sequence)} bases give no token", record=records[i].name)
     with torch.inference_mode(), autocast(device, args.precision or "auto"):
-        hidden = body(ids, attention_mask=mask, output_hidden_states=True).hidden_states[args.layer]
+        hidden = _hidden(body, ids, mask, args.layer)
         pooled = Pool(args.pooling, hidden.shape[2])(hidden.float(), counted)
     return pooled.float().cpu().numpy(), counted.sum(1).cpu().numpy()
+
+
+PIECE = 65_536  # tokens that a model with a state of constant size reads at once
+
+
+def _hidden(body: Any, ids: Any, mask: Any, layer: int) -> Any:
+    """The vectors (B, L, D) after one layer, in no more memory than this layer needs.
+
+    A model that hands on a state of constant size reads a long input piece after piece, with the same result: a million
+    bases through Mamba then take memory for 65,536. Hyena has no such state and reads all at once.
+    """
+    import torch
+
+    config = body.config
+    if bool(mask.all()):
+        mask = None
+    last = layer in (-1, config.num_hidden_layers)
+
+    def vectors(out: Any) -> Any:
+        return out.last_hidden_state if last else out.hidden_states[layer]
+
+    in_pieces = getattr(config, "causal", False) and getattr(config, "mixer", "") in ("mamba", "convolution")
+    if not in_pieces or mask is not None or ids.shape[1] <= PIECE:
+        return vectors(body(ids, attention_mask=mask, output_hidden_states=not last))
+    parts, state = [], None
+    for piece in ids.split(PIECE, dim=1):
+        out = body(piece, past_key_values=state, use_cache=True, output_hidden_states=not last)
+        state = out.past_key_values
+        parts.append(vectors(out))
+    return torch.cat(parts, dim=1)
