@@ -624,7 +624,7 @@ for bases, title in zip(sorted(runs["bases"].unique())[::-1], titles):
 # %% [markdown]
 # Read each line with its cost. A negative number says that the first is better.
 #
-# - *Augmented against forward*, equal cost in training and use. With the whole genome no difference to see: genes lie on both strands, so either strand shows both kinds of text already. With 30,000 bases, augmentation is ahead in every seed, though the test windows leave room for doubt.
+# - *Augmented against forward*, equal cost in training and use. With the whole genome no difference to see: genes lie on both strands, so either strand shows both kinds of text already (and the asymmetry is the same, too). With 30,000 bases, augmentation is ahead in every seed, though the test windows leave room for doubt.
 # - *Shared against augmented*, equal cost in training. With the whole genome sharing is clearly ahead. With few bases the seeds disagree. In use, sharing costs twice as much.
 # - *Shared against augmented and averaged*, equal cost in training **and** in use, both exactly equivariant. With the whole genome no difference to see; with few bases averaging is ahead. What looked like the worth of building the symmetry in is what any average of two readings gives.
 #
