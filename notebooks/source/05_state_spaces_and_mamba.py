@@ -1032,9 +1032,8 @@ def bytes_kept(state):
     return sum(tensor.nbytes for tensor in tensors)
 
 
-@torch.no_grad()
-
 # %%
+@torch.no_grad()
 def after_reading(model, count):
     """Milliseconds for one more token after `count`, and the bytes of the state."""
     ids = torch.randint(7, 11, (1, count), generator=torch.Generator().manual_seed(0))
