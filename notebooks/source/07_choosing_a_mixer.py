@@ -226,18 +226,14 @@ from gfm_lab import MarkovModel
 like = scores["attention"]
 markov = {k: score_baseline(MarkovModel(k).fit(train), held_out, like=like) for k in (2, 4, 6)}
 rows = {}
-for name in names:
-    interval = f"[{scores[name].low:.3f}, {scores[name].high:.3f}]"
-    rows[label[name]] = [sizes[name], round(scores[name].value, 3), interval, seconds[name]]
-for k, score in markov.items():
-    rows[f"Markov order {k}"] = [
-        None,
-        round(score.value, 3),
-        f"[{score.low:.3f}, {score.high:.3f}]",
-    ]
+for name, score in scores.items():
+    rows[label[name]] = [f"{sizes[name]:,}", score, f"{seconds[name]:.1f}"]
+rows |= {f"Markov order {k}": ["", score, ""] for k, score in markov.items()}
+for row in rows.values():
+    row[1:2] = [f"{row[1].value:.3f}", f"[{row[1].low:.3f}, {row[1].high:.3f}]"]
 columns = ["parameters", "valid bits per base", "95 %", "seconds"]
 assert all(score.value < 2 for score in scores.values())
-pd.DataFrame.from_dict(rows, orient="index", columns=columns).round({"seconds": 1})
+pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
 # Two things to notice. After less than half a million bases no mixer has more than short words: all stand near Markov models of low order, which need no training at all. And the intervals, which are about *which bases were scored*, are wide against the differences. The same bases were scored for all, so differences are surer than single numbers:
