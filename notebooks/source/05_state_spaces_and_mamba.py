@@ -1284,9 +1284,9 @@ plots.show(
 )
 
 # %% [markdown]
-# From base 24 on, as planned, shifting the frame changes delta no more than keeping it, and costs next to no bits. The figure adds something that we noticed only with the result in view (the range 18 to 32 is for it): up to about base 30 the curves of the shifted frames lie higher, in delta and in bits. Without its state, layer 4 sees 18 letters at most: six-letter words, and three more letters for each of four convolutions. So the state carries the frame, but only a few codons far; then the model reads it afresh from the words.
+# From base 24 on, as planned, shifting the frame changes delta no more than keeping it: the interval holds zero. The bits notice a little, one or two thousandths of a bit. The figure shows where that comes from, and since we noticed it only with the result in view we say so (the range 18 to 32 is for it): up to about base 30 the curves of the shifted frames lie higher, in delta and in bits. Without its state, layer 4 sees 18 letters at most: six-letter words, and three more letters for each of four convolutions. So the state carries the frame, but hardly further than a few codons; then the model reads it afresh from the words.
 #
-# That is this small model, after 12 million bases; a larger one may hold the frame longer. What is sure is the method: the beat of three looked like a memory, and an experiment on the input told how much of it was. It also shows a memory: the trace of one lost base can still be seen a hundred bases on, faint and fading.
+# That is this small model, after 12 million bases and on every third gene (two other choices of genes, tried while writing, gave the same picture); a larger one may hold the frame longer. What is sure is the method: the beat of three looked like a memory, and an experiment on the input told how much of it was. It also shows a memory: the trace of one lost base can still be seen a hundred bases on, faint and fading.
 #
 # ### Exercise 4 · an interpretation
 #
