@@ -167,7 +167,7 @@ def _scan() -> Finding:
     if path == "compiled":
         return Finding("ok", "scan", f"Mamba's: compiled loops (numba {_version('numba')})")
     text = "Mamba's: plain torch, right but slow" + (" on a CPU" if device.type == "cpu" else "")
-    todo = "For one about 10 times as fast: `pip install numba`." if device.type == "cpu" else ""
+    todo = "For one about 6 times as fast: `pip install numba`." if device.type == "cpu" else ""
     return Finding("note", "scan", text, todo)
 
 
