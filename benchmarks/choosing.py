@@ -16,7 +16,8 @@ What differs is how the second half of the task is done: finding a token that ma
 Each mixer gets the same trials: two learning rates (the first was found in a trial with attention), one seed. The rate
 with the higher accuracy on the validation rows (seed -1, all pairs asked) is reported, by distance, on other rows (seed
 -2 - distance). Intervals are Wilson's, 95 %, over rows: they say how well this one trained model was measured, not how
-another seed would come out.
+another seed would come out. `recall --longer` goes on from there: the mixers that reach to the start and had not
+finished, and the convolution, with three times the steps at the first rate (recall_longer.json).
 
 **Language models.** The recipes ecoli-{attention,window,conv,hyena,mamba}-ar of `gfm-lab pretrain`: one set of settings
 for all five (learning rate, schedule, batch, windows, seed 0), none tuned for a mixer of its own, parameters equal to
@@ -72,6 +73,7 @@ MIXERS: dict[str, dict[str, Any]] = {
     "hyena": dict(max_length=LONGEST, filter_width=16),
     "mamba": dict(),
 }
+LONGER = ("mamba", "hyena", "convolution")
 REACH = {
     "sliding_window": 2 * 16 + 2,
     "convolution": 6 * 1 + 6 * 7 + 2,
@@ -132,26 +134,29 @@ def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def recall() -> None:
+def recall(longer: bool = False) -> None:
     """Train and measure; the file is written after every run, and a run that is in it is not repeated."""
     torch.set_num_threads(1)
-    path = RESULTS / "recall.json"
+    path = RESULTS / ("recall_longer.json" if longer else "recall.json")
+    steps, rates = (3 * STEPS, RATES[:1]) if longer else (STEPS, RATES)
     path.parent.mkdir(parents=True, exist_ok=True)
     widths = matched()
     setting = dict(
         task="associative_recall", pairs=PAIRS, keys=KEYS, values=KEYS, width=DIM, layers=LAYERS, inner=widths,
-        options=MIXERS, reach=REACH, steps=STEPS, tokens_per_step=TOKENS, lengths=LENGTHS, learning_rates=RATES,
+        options=MIXERS, reach=REACH, steps=steps, tokens_per_step=TOKENS, lengths=LENGTHS, learning_rates=rates,
         seed=SEED, scored_length=LONGEST, rows=ROWS, chance=1 / PAIRS, chance_blind=1 / KEYS,
     )  # fmt: skip
     setting = json.loads(json.dumps(setting))
     found = json.loads(path.read_text()) if path.exists() else {}
     runs = found["runs"] if found.get("setting") == setting else []
-    for rate in RATES:
+    for rate in rates:
         for name, inner in widths.items():
+            if longer and name not in LONGER:
+                continue
             if any(run["mixer"] == name and run["learning_rate"] == rate for run in runs):
                 continue
             model, start = build(name, inner), time.process_time()
-            losses = train_on_task(model, batch, STEPS, lr=rate, seed=SEED)
+            losses = train_on_task(model, batch, steps, lr=rate, seed=SEED)
             seconds = time.process_time() - start
             common = dict(keys=KEYS, values=KEYS)
             valid = task_accuracy(model, *associative_recall(ROWS, LONGEST, PAIRS, seed=-1, **common))
@@ -293,9 +298,10 @@ if __name__ == "__main__":
     parser.add_argument(
         "folders", nargs="*", metavar="MIXER=FOLDER", help="collect: runs other than the recipes'"
     )
+    parser.add_argument("--longer", action="store_true", help="recall: three times the steps")
     args = parser.parse_args()
     if args.what == "recall":
-        recall()
+        recall(args.longer)
     elif args.what == "speed":
         speed()
     else:
