@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 85 minutes | under 90 seconds on 2 cores, under 3 GB | notebooks 02 and 03 |
+# | about 90 minutes | under 90 seconds on 2 cores, under 3 GB | notebooks 02 and 03 |
 
 # %% tags=["setup", "nbval-ignore-output"]
 import json
