@@ -166,11 +166,14 @@ def enter(u: np.ndarray, weight: np.ndarray, bias: np.ndarray, threads: int = 1)
 
 
 def leave(
-    u: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray, threads: int = 1
+    u: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray, keep: bool, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """y (rows, D, L), the convolution's result, under the outer gate, (rows, L, D); and y itself so turned."""
+    """y (rows, D, L), the convolution's result, under the outer gate, (rows, L, D); and, to keep, y itself."""
     rows, length, _, channels = u.shape
-    kept, out = (np.empty((rows, length, channels), u.dtype) for _ in "12")
+    out = np.empty((rows, length, channels), u.dtype)
+    kept = (
+        np.empty_like(out) if keep else out
+    )  # what is kept is written first, so that out may take its place
     _each(u, threads, lambda i, *share: _leave(u, weight, bias, y, kept, out, *share))
     return out, kept
 

@@ -79,15 +79,17 @@ class _Operator(torch.autograd.Function):
     """u (B, L, 3 D) -> (B, L, D): short filter, gates and long convolution, what `Hyena.mix` says line by line.
 
     weight (3 taps, 3 D) and bias (3 D,) of the short filter, taps (D, L) of the long one, skip (D,), which is one more
-    tap at 0. The gradient of a convolution is a convolution that reads from the end: with both signals turned round,
-    the same spectra serve forward and backward. FFTs go over some channels at a time, so that what they make in between
-    takes little memory, and stays in the cache.
+    tap at 0. keep: whether a backward may follow. The gradient of a convolution is a convolution that reads from the
+    end: with both signals turned round, the same spectra serve forward and backward. FFTs go over some channels at a
+    time, so that what they make in between takes little memory, and stays in the cache.
     """
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, weight: Tensor, bias: Tensor, taps: Tensor, skip: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, u: Tensor, weight: Tensor, bias: Tensor, taps: Tensor, skip: Tensor, keep: bool
+    ) -> Tensor:
         (_, length, width), loops, threads = u.shape, _compiled(), torch.get_num_threads()
-        size, keep = fast_size(2 * length - 1), any(ctx.needs_input_grad)
+        size = fast_size(2 * length - 1)
         wide = torch.promote_types(u.dtype, torch.float32)
         ctx.dtypes = [x.dtype for x in (u, weight, bias, taps, skip)]
         ctx.shapes = [x.shape for x in (u, weight, bias)]
@@ -105,7 +107,7 @@ class _Operator(torch.autograd.Function):
                 spectra += [there, filters] if keep else []
                 there = there * filters if keep else there.mul_(filters)
                 signal[:, part] = torch.fft.irfft(there, n=size)[..., :length]
-            out, kept = map(torch.from_numpy, loops.leave(*arrays, signal.numpy(), threads))
+            out, kept = map(torch.from_numpy, loops.leave(*arrays, signal.numpy(), keep, threads))
         if keep:
             ctx.save_for_backward(u, weight, bias, kept, *spectra)
         return out.to(ctx.dtypes[0])
@@ -129,7 +131,7 @@ class _Operator(torch.autograd.Function):
             found = loops.enter_backward(*arrays, kept.numpy(), grad, back.numpy(), threads)
         grads = [torch.from_numpy(g).reshape(shape) for g, shape in zip(found, ctx.shapes, strict=True)]
         grads += [gtaps, gtaps[:, 0]]
-        return tuple(g.to(dtype) for g, dtype in zip(grads, ctx.dtypes, strict=True))
+        return *(g.to(dtype) for g, dtype in zip(grads, ctx.dtypes, strict=True)), None
 
 
 def _blocks(rows: int, channels: int, length: int, size: int) -> list[slice]:
@@ -288,7 +290,8 @@ class Hyena(nn.Module):
             mask = None
         if self.order == 2 and on_cpu and mask is None and _compiled() is not None:
             taps = self.filter(u.shape[1])
-            y = _Operator.apply(u, self.short.weight[:, 0].T, self.short.bias, taps, self.skip)
+            keep = torch.is_grad_enabled()  # in there it never is
+            y = _Operator.apply(u, self.short.weight[:, 0].T, self.short.bias, taps, self.skip, keep)
             return y[:, u.shape[1] - new :]
         *gates, v = self._smooth(u, mask).split(self.dim, dim=1)
         taps = self.filter(u.shape[1]).reshape(self.order - 1, self.dim, -1)
