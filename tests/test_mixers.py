@@ -4,12 +4,17 @@ Most checks run in float64, so that "equal" can mean 1e-9 even for a mixer that 
 """
 
 import copy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gfm_lab.mixers
 from gfm_lab.mixers import MIXERS, build_mixer
 from gfm_lab.model import GenomicConfig, GenomicForCausalLM, GenomicForMaskedLM, GenomicModel
 
@@ -253,6 +258,34 @@ def test_every_parameter_learns(name, options, causal):
     mixer(inputs(), mask).square().sum().backward()
     still = [n for n, p in mixer.named_parameters() if p.grad is None or not (p.grad != 0).any()]
     assert not still
+
+
+ALONE = {
+    "attention": "SlidingWindowAttention(8, 2, 3)",
+    "convolution": "Convolution(8)",
+    "hyena": "Hyena(8, 16)",
+    "mamba": "Mamba(8)",
+}
+
+
+@pytest.mark.parametrize("file", ALONE)
+def test_a_mixer_s_file_can_be_copied_into_another_project(file, tmp_path):
+    """It needs torch and nothing of ours; attention takes rotary positions and ALiBi from embeddings.py."""
+    shutil.copy(Path(gfm_lab.mixers.__file__).parent / f"{file}.py", tmp_path / f"my_{file}.py")
+    program = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        ours = name.startswith("gfm_lab.") and name != "gfm_lab.embeddings"
+        if ours or name == "gfm_lab" and {file != "attention"} or name.split(".")[0] in ("transformers", "tokenizers"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+import torch
+from my_{file} import *
+print({ALONE[file]}(torch.zeros(1, 5, 8)).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert "torch.Size([1, 5, 8])" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("name", MIXERS)

@@ -137,9 +137,7 @@ def fft_repaired(answer: Any) -> str:
         if len(got) == length and _same(got, F.pad(full, (0, len(full)))[-length - len(full) :][:length]):
             raise Hint(f"{case}, you cut at the wrong end: the first {length} values are the causal ones")
         if len(got) != length:
-            raise Hint(
-                f"{case}, the result has {len(got)} values, not {length}. Pass n to irfft as well"
-            )
+            raise Hint(f"{case}, the result has {len(got)} values, not {length}. Pass n to irfft as well")
         if _same(got[taps:], expected[taps:]) and length > taps:
             raise Hint(
                 f"{case}, only the first places are wrong: something still wraps around. Is n large enough?"
