@@ -71,7 +71,7 @@ MODELS: dict[str, tuple[int, dict[str, Any]]] = {
 BOTH = (256, 1_024, 4_096, 16_384, 65_536)  # forward + backward, and forward
 FORWARD = (1_048_576,)
 LONGEST = {"attention": 16_384}  # quadratic in L: the next one would take minutes a pass
-ROUNDS = {256: 7, 1_024: 7, 4_096: 5, 16_384: 3, 65_536: 2, 1_048_576: 1}
+ROUNDS = {256: 7, 1_024: 7, 4_096: 5}  # from 16,384 on the second pass is timed, once
 MALLOC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
@@ -181,7 +181,8 @@ def row(mixer: str, length: int, both: bool, device: str) -> dict[str, Any]:
         model.zero_grad(set_to_none=True)
         for name, step in (("forward", forward), ("forward_backward", backward)):
             if name == "forward" or both:
-                step(model, ids)
+                if length in ROUNDS:
+                    step(model, ids)
                 spent = timed(partial(step, model, ids), rounds, length, device)
                 found[f"us_per_token_{name}"] = round(spent, 2)
     return found | {"rounds": rounds}
@@ -207,11 +208,11 @@ def apart(work: Callable[..., Any], *arguments: Any) -> Any:
     return json.loads(text) if text else None
 
 
-def lengths(only: list[str] | None, longest: int, device: str) -> None:
+def lengths(only: list[str] | None, shortest: int, longest: int, device: str) -> None:
     """Every row of the csv, written as soon as it is known."""
     path = RESULTS / "mixers_lengths.csv"
     known = pd.read_csv(path).to_dict("records") if path.exists() else []
-    for length in (*BOTH, *FORWARD):
+    for length in [n for n in (*BOTH, *FORWARD) if n >= shortest]:
         for mixer in only or MODELS:
             if length > min(longest, LONGEST.get(mixer, longest)):
                 continue
@@ -323,6 +324,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=("lengths", "peer", "figure"))
     parser.add_argument("--only", nargs="+", choices=MODELS, help="these mixers (default: all)")
+    parser.add_argument("--shortest", type=int, default=BOTH[0], metavar="L", help="no shorter ones")
     parser.add_argument("--longest", type=int, default=FORWARD[-1], metavar="L", help="no longer ones")
     parser.add_argument("--rounds", type=int, default=9, help="of `peer` (default: 9)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -333,7 +335,7 @@ def main() -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         print("there is no CUDA GPU here: no row is measured, and the csv keeps those it has")
     elif options.what == "lengths":
-        lengths(options.only, options.longest, options.device)
+        lengths(options.only, options.shortest, options.longest, options.device)
     elif options.what == "peer":
         peer(options.rounds)
     else:
