@@ -10,7 +10,8 @@ feed-forward parts are as wide as makes all models equally large (within 1 %); t
 and to the window (radius 64). In `peer` Hyena has BERT's feed-forward part (512).
 
 Time is processor time of the process, so that other work on the machine does not count, though it slows memory and
-cache: `busy` in the csv says how many processes wanted each core. Median of the rounds after one that is not counted.
+cache: `busy` in the csv says how many processes wanted each core. Rows with different `busy` should not be compared
+closely: measure all of them on a quiet machine for that. Median of the rounds after one that is not counted.
 Memory is resident memory at its peak, above what the process held before it made the model (Linux): weights, gradients
 and activations, torch's and numpy's. Each row is measured in a forked copy of the process. The longest inputs go
 forward only: one pass, without gradients, to the last hidden states, as `gfm-lab embed` does.
@@ -311,6 +312,9 @@ def figure() -> None:
         axes.set_xticks(
             shown, ["1 M" if n == 1 << 20 else f"{n:,}" if n < 10_000 else f"{n >> 10} k" for n in shown]
         )
+        low, high = axes.get_ylim()
+        marks = [m * 10**p for p in range(6) for m in (1, 2, 5) if low <= m * 10**p <= high]
+        axes.set_yticks(marks, [f"{mark:,}" for mark in marks])
         axes.minorticks_off()
         axes.set(title=title, xlabel="tokens (logarithmic)", ylabel=f"{unit} (logarithmic)")
     panels[0].legend()
