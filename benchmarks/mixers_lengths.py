@@ -313,7 +313,7 @@ def figure() -> None:
             shown, ["1 M" if n == 1 << 20 else f"{n:,}" if n < 10_000 else f"{n >> 10} k" for n in shown]
         )
         low, high = axes.get_ylim()
-        marks = [m * 10**p for p in range(6) for m in (1, 2, 5) if low <= m * 10**p <= high]
+        marks = [m * 10**p for p in range(6) for m in (1, 2, 3, 5, 7) if low <= m * 10**p <= high]
         axes.set_yticks(marks, [f"{mark:,}" for mark in marks])
         axes.minorticks_off()
         axes.set(title=title, xlabel="tokens (logarithmic)", ylabel=f"{unit} (logarithmic)")
