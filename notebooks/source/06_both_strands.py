@@ -532,6 +532,7 @@ def small_model(strands, seed=0):
     return GenomicForMaskedLM(config)
 
 
+# %%
 def learn(model, windows, steps=60, seed=0):
     """Train on random windows; the loss of each step, in bits per masked base."""
     generator, bits = np.random.default_rng(seed), []
