@@ -7,11 +7,11 @@
 # - set up a comparison with equal parameters, equal data and equal trials, and find what is unfair in one;
 # - read a loss against tokens and against seconds, and say why the two can rank models differently;
 # - tell what a mixer can recall, and from how far, with a task whose chance level you know;
-# - say what each mixer costs from 256 bases to a million, and choose one with evidence.
+# - say what each mixer costs as inputs grow, and choose one with evidence.
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 80 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 03, 04 and 05 |
+# | about 65 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 03, 04 and 05 |
 
 # %% tags=["setup", "nbval-ignore-output"]
 import json
@@ -53,6 +53,7 @@ toy = {
 }
 
 
+# %%
 def influence(name, length=48, dim=16):
     """How strongly output t (row) depends on input s (column): the size of the derivative."""
     torch.manual_seed(3)
@@ -157,6 +158,7 @@ live = {
 }
 
 
+# %%
 def config(name, inner):
     return GenomicConfig(
         vocab_size=10, hidden_size=64, num_hidden_layers=2, intermediate_size=inner,
@@ -254,7 +256,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["bits", "from", "to"]).rou
 #
 # ## Longer runs, made ahead
 #
-# The same comparison with a larger budget: four layers of width 128, windows of 512 bases, 12 million bases and more, the recipes `ecoli-...-ar` of `gfm-lab pretrain`. One setting for all five. Their embedding also adds up the 1- to 6-mers that end at each base (notebook 02), so each *starts* with what a Markov model of order 6 can know; the mixer has to find what lies beyond. `benchmarks/choosing.py` collected the logs, and measured time apart.
+# The same comparison with a larger budget: four layers of width 128, windows of 512 bases, 12 million bases, the recipes `ecoli-...-ar` of `gfm-lab pretrain`. One setting for all five. Their embedding also adds up the 1- to 6-mers that end at each base (notebook 02), so each *starts* with what a Markov model of order 6 can know; the mixer has to find what lies beyond. `benchmarks/choosing.py` collected the logs, and measured time apart.
 
 # %% tags=["nbval-ignore-output"]
 folder = Path(gfm_lab.__file__).parent.parent / "benchmarks" / "results"
@@ -435,6 +437,7 @@ class Layer(nn.Module):
         return x if self.ffn is None else x + self.ffn(x)
 
 
+# %%
 def recall_model(name, inner=128, dim=32):
     torch.manual_seed(0)
     layers = [nn.Embedding(17, dim), Layer(Convolution(dim, kernel=3))]
@@ -507,9 +510,21 @@ plots.show(
 # %% [markdown]
 # *Attention* recalls from everywhere. The *window* does so within its reach, and beyond it falls **below** blind chance: it names a value that it can see, and out there the right one is never among them. The *convolution* is unreliable within its reach and lost outside. *Hyena* and *Mamba* reach to the start, and near the question they know more than "which values stand here"; the farther back, the less.
 #
-# A low curve has two possible reasons: *cannot*, or *not yet*. Window and convolution beyond their reach cannot, whatever we do. Of Hyena and Mamba we only know that 800 steps were not enough at this width, where attention needed fewer. Arora and colleagues find that gated convolutions need more width the more there is to recall, and Mamba has to fit all pairs into a state of fixed size; how far more training would take them is not measured here.
+# A low curve has two possible reasons: *cannot*, or *not yet*. Window and convolution beyond their reach cannot, whatever we do. The rest may need more time. So two of them got three times the steps, at the first rate.
+
+# %% tags=["nbval-ignore-output"]
+longer = json.loads((folder / "choosing" / "recall_longer.json").read_text(encoding="utf-8"))
+rows = {}
+for run in longer["runs"]:
+    name, by = run["mixer"], pd.DataFrame(run["by_distance"]).set_index("distance")["accuracy"]
+    rows[f"{label[name]}, {shipped['setting']['steps']:,} steps"] = recalled[name]["accuracy"]
+    rows[f"{label[name]}, {longer['setting']['steps']:,}"] = by
+pd.DataFrame(rows).T.round(2)
+
+# %% [markdown]
+# Inside its reach the convolution improves; outside it stays lost. Hyena, which reaches to the start, was *not yet* there: with more steps it recalls from afar, well above knowing the values alone. (Mamba may be in the same place; we did not train it longer.) So what we measured is *how soon* a mixer of this width learns to recall, where attention is quickest by far, and not what it could learn in the end. Arora and colleagues find that gated convolutions also need more width the more there is to recall; and Mamba has to fit all pairs into a state of fixed size.
 #
-# ## Time and memory: 256 to a million
+# ## Time and memory, from 256 bases on
 #
 # What does one more token cost? One layer of each mixer, width 64, forward and backward, on your machine. For memory we count what a layer keeps between the two passes: every tensor that autograd saves, once.
 
@@ -572,7 +587,7 @@ plots.show(
 # A flat line means *linear* cost: twice the length, twice the time. Only attention's line climbs. In memory all five are linear today, attention too, thanks to the tiled kernel of notebook 03. And a flat line can lie high: at 256 tokens attention is among the cheapest. Where does it become the dearest?
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 def crossing(attention, other):
     """The length from which attention costs more, on a straight line between measured lengths."""
     gap = (attention - other).dropna()  # µs per token, by length
@@ -583,14 +598,15 @@ def crossing(attention, other):
     return np.interp(0, pair.to_numpy(), pair.index)
 
 
+# %% tags=["nbval-ignore-output"]
 here = {label[name]: crossing(measured["attention"][0], measured[name][0]) for name in names[1:]}
 print("one layer, here: attention is dearer from", {k: f"{v:,.0f}" for k, v in here.items()})
 
 
 # %% [markdown]
-# ### To a million bases
+# ### Long inputs
 #
-# Beyond what is fun to wait for, there is a shipped table: whole models of four layers and width 128, of equal size, one core, 32 bits (`benchmarks/mixers_lengths.py`). At a million bases the model only reads, without gradients, as for embedding a chromosome. Attention was left out there: every doubling of the length would double its time per token once more.
+# Beyond what is fun to wait for, there is a shipped table: whole models of four layers and width 128, of equal size, one core, 32 bits (`benchmarks/mixers_lengths.py`). Each went as far as time allowed; the longest inputs are only read, without gradients, as for embedding a chromosome. Attention stops first: every doubling of the length nearly doubles its time per token once more.
 
 # %% tags=["nbval-ignore-output"]
 large = pd.read_csv(folder / "mixers_lengths.csv").query("device == 'cpu'")
@@ -602,20 +618,13 @@ training.rename(index=label).round(0).rename_axis("µs per token, training")
 # %% tags=["nbval-ignore-output"]
 rows = {}
 for name in names:
-    if (row := reading.loc[name].dropna()).empty:
-        continue
+    row = reading.loc[name].dropna()
     longest = row.index[-1]
     dearer = crossing(training.loc["attention"], training.loc[name])
-    rows[label[name]] = [
-        longest,
-        row.iloc[-1] * longest / 6e7,
-        peak.loc[name, longest] / 1024,
-        dearer,
-    ]
-columns = ["longest input", "minutes to read it", "peak GB", "attention is dearer from length"]
-pd.DataFrame.from_dict(rows, orient="index", columns=columns).round(
-    dict(zip(columns, (0, 2, 2, 0)))
-)
+    size = peak.loc[name, longest] / 1024
+    rows[label[name]] = [f"{longest:,}", row.iloc[-1] * longest / 1e6, size, dearer]
+columns = ["longest input", "seconds to read it", "peak GiB", "attention is dearer from"]
+pd.DataFrame.from_dict(rows, orient="index", columns=columns).round(2)
 
 # %% tags=["figure", "nbval-ignore-output"]
 figure, axes = plt.subplots(1, 2, figsize=(12.5, 4.3))
@@ -625,14 +634,15 @@ for name in names:
         axis.loglog(row.index, row, color=color[name], marker="o", label=label[name])
 for axis, title in zip(axes, ("µs per token, reading", "peak memory in MiB, reading")):
     axis.set(xlabel="bases", ylabel=title)
-    axis.set_xticks([256, 4096, 65_536, 1_048_576], ["256", "4,096", "65,536", "1,048,576"])
+    ticks = [n for n in (256, 4096, 65_536, 1_048_576) if n <= reading.columns.max()]
+    axis.set_xticks(ticks, [f"{n:,}" for n in ticks])
     axis.minorticks_off()
 axes[0].set_yticks([20, 40, 80, 160], ["20", "40", "80", "160"])
 axes[0].legend()
 plots.show(
     figure,
     """
-    Cost of reading with models of equal size, from 256 bases to a million, both axes logarithmic.
+    Cost of reading with models of equal size, from 256 bases on, both axes logarithmic.
     Left, microseconds per token: attention climbs from a few thousand bases on, the other four
     stay within a narrow band. Right, peak memory: proportional to the length for all.
 """,
@@ -655,7 +665,7 @@ plots.show(
 # Every row names its evidence. Where the evidence is not ours, it says so.
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 def at(name, distance):
     return f"{label[name]} {recalled[name]['accuracy'][distance]:.2f}"
 
@@ -663,25 +673,24 @@ def at(name, distance):
 bits, us = summary.iloc[:, 1], summary["µs per token"]
 spread = bits.max() - bits.min()
 far = training.loc["attention"].dropna().index[-1]
-cheap = training[far]
+near, cheap = training[256], training[far]
+
+# %% tags=["nbval-ignore-output"]
 rows = [
-    ("Something has to be looked up, from anywhere", "attention",
-     f"recall from 96 tokens: {at('attention', 96)}, {at('mamba', 96)}, {at('hyena', 96)}", "recall"),
-    ("Looked up, but near; inputs are long", "sliding window",
-     f"recall from 16: {at('sliding_window', 16)}, from 96: {at('sliding_window', 96)}", "recall"),
-    ("Local signal: motifs, codons, bits per base", "convolution",
-     f"all five within {spread:.3f} bits; {us['convolution']:.0f} µs per token, Mamba {us['Mamba']:.0f}",
-     "longer runs"),
-    ("Reading on without end; generating", "Mamba",
-     f"state of {table.loc['Mamba'].iloc[1]:,} numbers at any length, attention's grows", "the idea"),
-    ("Whole sequences of 10,000 and more at once", "Hyena, Mamba, convolution",
-     f"µs at {far:,}: attention {cheap['attention']:.0f}, convolution {cheap['convolution']:.0f}",
-     "to a million"),
-    ("Up to about 1,000 tokens", "any; attention has the best tools",
-     f"µs at 256: attention {training.loc['attention', 256]:.0f}, Mamba {training.loc['mamba', 256]:.0f}",
-     "to a million"),
+    ("Something to be looked up, from anywhere", "attention", "recall",
+     f"from 96 tokens, 800 steps: {at('attention', 96)}, {at('mamba', 96)}, {at('hyena', 96)}"),
+    ("Looked up, but near; inputs are long", "sliding window", "recall",
+     f"from 16: {at('sliding_window', 16)}; from 96: {at('sliding_window', 96)}"),
+    ("Local signal: motifs, codons, bits per base", "convolution", "longer runs",
+     f"all five within {spread:.3f} bits; {us['convolution']:.0f} µs per token, Mamba {us['Mamba']:.0f}"),
+    ("Reading on without end; generating", "Mamba", "the idea",
+     f"state of {table.loc['Mamba'].iloc[1]:,} numbers at any length, attention's grows"),
+    ("Whole sequences of 10,000 and more at once", "Hyena, Mamba, convolution", "long inputs",
+     f"µs per token at {far:,}: attention {cheap['attention']:.0f}, Hyena {cheap['hyena']:.0f}"),
+    ("Up to about 1,000 tokens", "any; attention has the best tools", "long inputs",
+     f"µs per token at 256: attention {near['attention']:.0f}, Mamba {near['mamba']:.0f}"),
 ]  # fmt: skip
-columns = ["you need", "try first", "evidence, measured here", "section"]
+columns = ["you need", "try first", "section", "evidence, measured here"]
 pd.set_option("display.max_colwidth", None)
 pd.DataFrame(rows, columns=columns).set_index("you need")
 
