@@ -7,11 +7,11 @@
 # - set up a comparison with equal parameters, equal data and equal trials, and find what is unfair in one;
 # - read a loss against tokens and against seconds, and say why the two can rank models differently;
 # - tell what a mixer can recall, and from how far, with a task whose chance level you know;
-# - say what each mixer costs as inputs grow, and choose one with evidence.
+# - say what each mixer costs from 256 bases to a million, and choose one with evidence.
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 65 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 03, 04 and 05 |
+# | about 70 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 03, 04 and 05 |
 
 # %% tags=["setup", "nbval-ignore-output"]
 import json
@@ -524,7 +524,7 @@ pd.DataFrame(rows).T.round(2)
 # %% [markdown]
 # Inside its reach the convolution improves; outside it stays lost. Hyena, which reaches to the start, was *not yet* there: with more steps it recalls from afar, well above knowing the values alone. (Mamba may be in the same place; we did not train it longer.) So what we measured is *how soon* a mixer of this width learns to recall, where attention is quickest by far, and not what it could learn in the end. Arora and colleagues find that gated convolutions also need more width the more there is to recall; and Mamba has to fit all pairs into a state of fixed size.
 #
-# ## Time and memory, from 256 bases on
+# ## Time and memory, from 256 bases to a million
 #
 # What does one more token cost? One layer of each mixer, width 64, forward and backward, on your machine. For memory we count what a layer keeps between the two passes: every tensor that autograd saves, once.
 
@@ -649,6 +649,17 @@ plots.show(
 )
 
 # %% [markdown]
+# And a megabase? `benchmarks/million.py` sends the first 1,048,576 bases of *E. coli* through `gfm-lab embed` in one window, as a user would, with models of this size. Time is processor time of the whole process, memory its peak, libraries included. At this length attention would visit half a million million pairs of bases a layer; we did not wait for it.
+
+# %% tags=["nbval-ignore-output"]
+million = pd.DataFrame(json.loads((folder / "million.json").read_text(encoding="utf-8"))["rows"])
+million = million.query("device == 'cpu'").replace({"mixer": label}).set_index("mixer")
+assert (million["peak_gb"] < 8).all()
+million[["length", "parameters", "processor_minutes", "us_per_base", "peak_gb"]]
+
+# %% [markdown]
+# Mamba can read a long input piece by piece, since its state is all it needs of the past; Hyena's FFT wants the whole sequence at once, and pays in memory.
+#
 # ## What this comparison cannot tell
 #
 # - **One seed.** Each curve is one random start. Differences of a few thousandths of a bit may turn with another.
