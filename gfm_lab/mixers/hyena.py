@@ -208,9 +208,8 @@ class HyenaFilter(nn.Module):
         t, h = t.T, h.T  # time innermost, as the convolution wants it: (features, L)
         with torch.autocast(h.device.type, enabled=False):
             frequency = self.frequency.to(h.dtype).T
-            for (
-                layer
-            ) in self.layers:  # sin(frequency * (W h + b)), the frequency multiplied in where it is cheap
+            # sin(frequency * (W h + b)), with the frequency multiplied in where that is cheap.
+            for layer in self.layers:
                 weight, bias = layer.weight.to(h.dtype), layer.bias.to(h.dtype)[:, None]
                 h = torch.sin(torch.addmm(frequency * bias, frequency * weight, h))
             h = self.last.weight.to(h.dtype) @ h
