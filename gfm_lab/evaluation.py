@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,10 +41,13 @@ __all__ = [
     "score_baseline",
 ]
 
-# The statistics of generated DNA belong here too; they stand in a module of their own, loaded on first use.
-_COMPOSITION = frozenset(
-    ("codon_usage", "compare_dna", "dinucleotide_odds", "find_orfs", "spectrum_distance", "TrainingIndex")
+# The statistics of generated DNA and the metrics of labels belong here too; they stand in modules of their own, loaded
+# on first use.
+_METRICS = (
+    "accuracy auprc auroc brier calibration calibration_error macro_f1 mcc paired r2 spearman with_interval"
 )
+_COMPOSITION = "codon_usage compare_dna dinucleotide_odds find_orfs spectrum_distance TrainingIndex"
+_ELSEWHERE = dict.fromkeys(_METRICS.split(), "metrics") | dict.fromkeys(_COMPOSITION.split(), "composition")
 
 BLOCK = 2_000  # bases in a window of the bootstrap: longer than most bacterial genes, which are about 1,000
 WINDOW = 512  # bases a model reads at once, unless told
@@ -100,10 +104,8 @@ class Difference(NamedTuple):
 
 
 def __getattr__(name: str) -> Any:
-    if name in _COMPOSITION:
-        from gfm_lab import composition
-
-        return getattr(composition, name)
+    if name in _ELSEWHERE:
+        return getattr(import_module(f"gfm_lab.{_ELSEWHERE[name]}"), name)
     raise AttributeError(f"module 'gfm_lab.evaluation' has no attribute {name!r}")
 
 
