@@ -9,7 +9,8 @@ What a base costs depends on what the mixer has to keep of the bases before (`Ge
     Hyena                                its filter is as long as the sequence: everything is computed again each time
 
 Read in this order: `sampling_probabilities`, then `generate`. Is the result DNA? `gfm_lab.composition` compares it with
-real and Markov-made DNA. Introduced in notebook 10.
+real and Markov-made DNA. Should it do something? `gfm_lab.design` changes DNA towards what a predictor scores high;
+its names are found here too. Introduced in notebook 10.
 """
 
 from __future__ import annotations
@@ -27,6 +28,26 @@ from gfm_lab.evaluation import _letters, _ready
 __all__ = ["generate", "sampling_probabilities"]
 
 BASES = np.frombuffer(b"ACGT", dtype=np.uint8)
+# Guided design stands in a module of its own, loaded on first use.
+_DESIGN = frozenset(
+    (
+        "Designs",
+        "distances",
+        "guided_design",
+        "log_likelihood",
+        "metropolis",
+        "random_mutants",
+        "substitution_scores",
+    )
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _DESIGN:
+        from gfm_lab import design
+
+        return getattr(design, name)
+    raise AttributeError(f"module 'gfm_lab.generation' has no attribute {name!r}")
 
 
 def sampling_probabilities(
