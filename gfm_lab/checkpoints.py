@@ -24,7 +24,7 @@ import transformers
 import gfm_lab.model
 import gfm_lab.tokenization
 
-__all__ = ["CheckpointError", "checkpoint_dir", "checkpoint_names", "load_model"]
+__all__ = ["CheckpointError", "checkpoint_dir", "checkpoint_names", "load_model", "published_folder"]
 
 _PACKAGE = Path(__file__).parent / "_checkpoints"  # where the wheel carries them
 _CLONE = Path(__file__).parent.parent / "checkpoints"  # where a clone does
@@ -60,6 +60,10 @@ def load_model(name_or_path: str | os.PathLike[str]) -> tuple[Any, Any]:
             _verify(folder / file, expected["sha256"])
     else:
         folder = Path(name).expanduser()
+        if name in _manifest().get("published", {}):
+            raise ValueError(
+                f"{name!r} is no language model: load it with gfm_lab.splice_cnn.load_splice_cnn()"
+            )
         if not folder.is_dir():
             near = difflib.get_close_matches(name, known, 1, 0.4)
             hint = f"did you mean {near[0]!r}? " if near else ""
@@ -103,6 +107,21 @@ def quiet_files() -> Iterator[None]:
 def checkpoint_names() -> list[str]:
     """The names of the shipped checkpoints; empty where the package came without them."""
     return list(_manifest()["checkpoints"])
+
+
+def published_folder(name: str) -> Path:
+    """The folder of a shipped model that others have trained and that has a module of its own, its files verified.
+
+    Raises CheckpointError for a file that is missing or altered, and for a name that is not among them.
+    """
+    listed = _manifest().get("published", {})
+    if name not in listed:
+        raise CheckpointError(
+            f"there is no published model {name!r} here; there are: {', '.join(listed) or 'none'}"
+        )
+    for file, expected in listed[name]["files"].items():
+        _verify(checkpoint_dir() / name / file, expected["sha256"])
+    return checkpoint_dir() / name
 
 
 def checkpoint_dir() -> Path:

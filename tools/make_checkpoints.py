@@ -27,6 +27,9 @@ TITLES = {
     "ecoli-mamba-ar": "A small left-to-right language model of E. coli: Mamba",
     "species-mamba-ar": "A small left-to-right language model of ten species, told apart by a control token: Mamba",
 }
+PUBLISHED = {  # made by others, loaded by a module of their own, remade by a tool of their own
+    "ci-spliceai": "A published splice model: one network of CI-SpliceAI (CC BY 4.0)",
+}
 TRIALS = {
     True: "Learning rate, batch and window were guided by about ten trials of 60 to 90 seconds on the validation "
     "region, most of them with the convolution; Mamba was tried at three learning rates, which made no difference.",
@@ -298,8 +301,8 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def manifest() -> None:
-    """checkpoints/manifest.json: each checkpoint's files with size and sha256."""
-    entries = {}
+    """checkpoints/manifest.json: each checkpoint's files with size and sha256; those of others stand apart."""
+    entries, published = {}, {}
     for folder in sorted(p for p in CHECKPOINTS.iterdir() if p.is_dir() and not p.name.startswith(".")):
         files = {
             path.name: {
@@ -308,8 +311,9 @@ def manifest() -> None:
             }
             for path in sorted(folder.iterdir())
         }
-        entries[folder.name] = {"about": TITLES[folder.name], "files": files}
-    _write(CHECKPOINTS / "manifest.json", {"format": 1, "checkpoints": entries})
+        group = published if folder.name in PUBLISHED else entries
+        group[folder.name] = {"about": (TITLES | PUBLISHED)[folder.name], "files": files}
+    _write(CHECKPOINTS / "manifest.json", {"format": 1, "checkpoints": entries, "published": published})
 
 
 def _write(path: Path, content: Any) -> None:
