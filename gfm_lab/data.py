@@ -1,6 +1,7 @@
 """The shipped tables: small, real, checked by checksum, each with where it comes from and how it was cut.
 
-`load_data("ecoli-k12")` gives a `Genome`, `load_data("lac-mpra")` a `SequenceTable`. Nothing is downloaded.
+`load_data("ecoli-k12")` gives a `Genome`, `load_data("lac-mpra")` a `SequenceTable`,
+`load_data("thousand-genomes-chr20")` a `VariantTable`. Nothing is downloaded.
 `data/README.md` describes every table; `data/manifest.json` is what this module trusts, and
 `tools/build_data.py` remakes both from public packages. Coordinates are 0-based and half-open throughout.
 Introduced in notebook 01.
@@ -31,6 +32,7 @@ __all__ = [
     "Provenance",
     "SequenceTable",
     "SourceFile",
+    "VariantTable",
     "data_dir",
     "data_names",
     "load_data",
@@ -194,6 +196,60 @@ class SequenceTable:
         return f"{self!r}\n{_columns_text(self.columns)}{self.provenance}"
 
 
+@dataclass(frozen=True, eq=False)
+class VariantTable:
+    """Variants and the stretch of reference they lie on.
+
+    `frame` has one variant a row: `position` (0-based, on the chromosome), `start` (0-based, in `sequence`),
+    `id`, `ref`, `alt` (forward strand; insertions and deletions keep their anchor base), `kind`, `af`, `ac`,
+    `split`. `sequence` is the reference's forward strand and `offset` where its first base lies in `chrom`.
+
+    >>> variants = load_data("thousand-genomes-chr20")
+    >>> first = variants.frame.iloc[0]
+    >>> variants.sequence[first.start] == first.ref
+    True
+    """
+
+    name: str
+    chrom: str
+    frame: pd.DataFrame
+    sequence: str
+    offset: int
+    label_column: str
+    columns: dict[str, str]
+    provenance: Provenance
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) the label column: allele frequencies, 0 to 1."""
+        return self.frame[self.label_column].to_numpy()
+
+    def split(self, name: str, by: str = "split") -> VariantTable:
+        """The variants of one split. Raises ValueError for another name."""
+        _known(by, [c for c in self.frame.columns if c.startswith("split")], "split column", self.name)
+        _known(name, sorted(self.frame[by].unique()), f"split (column {by!r})", self.name)
+        return self.where(self.frame[by] == name)
+
+    def where(self, rows: pd.Series | np.ndarray) -> VariantTable:
+        """The variants for which the boolean mask `rows` is true, renumbered from 0."""
+        return replace(self, frame=self.frame[np.asarray(rows, dtype=bool)].reset_index(drop=True))
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{k} {v:,}" for k, v in self.frame["split"].value_counts().sort_index().items())
+        last = self.offset + len(self.sequence)
+        return (
+            f"VariantTable({self.name!r}: {len(self):,} variants on {self.chrom}:{self.offset:,}-{last:,}; "
+            f"label {self.label_column!r}; {parts})"
+        )
+
+    def describe(self) -> str:
+        """Several lines: what this is, every column with its unit, provenance and caveats."""
+        return f"{self!r}\n{_columns_text(self.columns)}{self.provenance}"
+
+
 def data_dir() -> Path:
     """The folder of the tables: $GFM_LAB_DATA if set, else inside the installed package, else the clone's data/.
 
@@ -231,24 +287,28 @@ def load_data(
         "lac-mpra",
         "splice-mpra",
         "arabidopsis-expression",
+        "yeast-ars",
     ],
     *,
     cleaned: bool = True,
 ) -> SequenceTable: ...
 @overload
-def load_data(name: str, *, cleaned: bool = True) -> Genome | SequenceTable: ...
-def load_data(name: str, *, cleaned: bool = True) -> Genome | SequenceTable:
+def load_data(name: Literal["thousand-genomes-chr20"]) -> VariantTable: ...
+@overload
+def load_data(name: str, *, cleaned: bool = True) -> Genome | SequenceTable | VariantTable: ...
+def load_data(name: str, *, cleaned: bool = True) -> Genome | SequenceTable | VariantTable:
     """Load one of the shipped tables.
 
     Parameters:
         name: one of `data_names()`; data/README.md says what each holds.
         cleaned: `fly-promoters` only. True: without the negatives that lie near another start, N and repeats.
             False: all rows, as they come, for seeing what cleaning changes. Tables that hold several kinds of
-            negatives (`human-splice-sites`, `human-promoters`) or splits (`splice-mpra`) keep them in
-            columns: choose with `table.where(...)` and `table.split(name, by=...)`.
+            negatives (`human-splice-sites`, `human-promoters`) or splits (`splice-mpra`, `yeast-ars`) keep
+            them in columns: choose with `table.where(...)` and `table.split(name, by=...)`.
 
     Returns:
-        A `Genome` or a `SequenceTable`; both have `.split(name)`, `.provenance` and `.describe()`.
+        A `Genome`, a `SequenceTable` or a `VariantTable`; all have `.split(name)`, `.provenance` and
+        `.describe()`.
 
     Raises:
         DataError: a file is missing or altered; the message says which and how to get it back. Checksums are
@@ -280,6 +340,20 @@ def load_data(name: str, *, cleaned: bool = True) -> Genome | SequenceTable:
             provenance=_provenance(about),
         )
     frame = _read_table(folder / name / "table.tsv.gz", about["columns"])
+    if about["kind"] == "variants":
+        if not cleaned:
+            raise ValueError(f"{name} has no uncleaned form; leave out cleaned=False")
+        ((header, sequence),) = read_fasta(folder / name / "genome.fa.gz")
+        return VariantTable(
+            name=name,
+            chrom=header.split()[0],
+            frame=frame,
+            sequence=sequence,
+            offset=about["offset"],
+            label_column=about["label"],
+            columns=columns,
+            provenance=_provenance(about),
+        )
     table = SequenceTable(name, frame, about["label"], columns, _provenance(about))
     if "clean" in frame.columns:
         return table.where(frame["clean"] == 1) if cleaned else table

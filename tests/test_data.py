@@ -17,11 +17,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gfm_lab import data as gfm_data
-from gfm_lab.data import DataError, Genome, SequenceTable, data_dir, data_names, load_data, verify_all
+from gfm_lab.data import (
+    DataError,
+    Genome,
+    SequenceTable,
+    VariantTable,
+    data_dir,
+    data_names,
+    load_data,
+    verify_all,
+)
 from gfm_lab.sequence import reverse_complement
 from gfm_lab.splits import duplicates, leaks, shared_kmer_fraction
 
@@ -32,12 +41,14 @@ sys.path.insert(0, str(ROOT / "tools"))
 import build_data  # noqa: E402
 import data_genomes  # noqa: E402
 import data_human_fly  # noqa: E402
+import data_variants  # noqa: E402
 from data_readme import readme_text  # noqa: E402
 from data_sources import PACKAGES, RAW, SourceError, Sources  # noqa: E402
 
 MANIFEST = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))
 GENOMES = ["ecoli-k12", "human-chr20"]
-TABLES = [name for name in MANIFEST["tables"] if name not in GENOMES]
+VARIANTS = "thousand-genomes-chr20"
+TABLES = [name for name in MANIFEST["tables"] if name not in (*GENOMES, VARIANTS)]
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +170,7 @@ def test_columns_types_and_class_counts_are_as_stated(name: str) -> None:
     assert len(table.labels) == len(table) == len(table.sequences)
 
 
-@pytest.mark.parametrize("name", [*GENOMES, *TABLES])
+@pytest.mark.parametrize("name", [*GENOMES, *TABLES, VARIANTS])
 def test_describe_names_source_columns_and_caveats(name: str) -> None:
     table = load_data(name)
     text = table.describe()
@@ -455,6 +466,108 @@ def test_arabidopsis_windows_are_split_by_position_and_paralogs_flagged() -> Non
 
 
 # ---------------------------------------------------------------------------------------------------------
+# Variants and origins
+
+
+def test_ars_counts_enrichment_and_labels_are_as_defined() -> None:
+    table, about = load_data("yeast-ars"), MANIFEST["tables"]["yeast-ars"]
+    frame = table.frame
+    reads = frame["library_ct"] + frame["selected_ct"]
+    counted = frame["kind"] == "counted"
+    assert counted.sum() == 25_911 == (~counted).sum()
+    assert (reads[counted] >= 20).all()
+    assert (frame["library_ct"][~counted] > 0).all() and (frame["selected_ct"][~counted] == 0).all()
+    assert not (frame["library_ct"] % 2).any() and not (frame["selected_ct"] % 2).any()
+    # The totals of the whole experiment, with two as the pseudo-count.
+    y = np.log2((frame["selected_ct"] + 2) / 2_170_598) - np.log2((frame["library_ct"] + 2) / 622_348)
+    assert np.abs(y - frame["y"]).max() < 1e-4
+    assert ((frame["y"] > 0) == (frame["label"] == 1)).all()
+    # Twenty reads in all is a choice by the outcome.
+    assert (frame["selected_ct"][counted] >= 20).mean() == pytest.approx(0.988, abs=5e-4)
+    wild_type = np.array(list(about["wild_type"]))
+    letters = np.array([list(s) for s in frame["sequence"]])
+    assert ((letters != wild_type).sum(axis=1) == frame["mutations"]).all()
+    assert (
+        (letters[:, :22] != wild_type[:22]).mean() < 0.002 < 0.05 < (letters[:, 22:] != wild_type[22:]).mean()
+    )
+    # The origin consensus, read backwards, stands where the selection allows hardly any change.
+    assert about["wild_type"][121:132] == "TAAACATAAAA"
+    changed = (letters[:, 121:132] != wild_type[121:132]).any(axis=1)
+    assert changed[frame["label"] == 1].mean() < 0.25 < 0.55 < changed[frame["label"] == 0].mean()
+
+
+def test_ars_near_duplicates_share_a_split_and_the_block_split_holds_out_a_pair() -> None:
+    frame, about = load_data("yeast-ars").frame, MANIFEST["tables"]["yeast-ars"]
+    assert (frame.groupby("group")["split"].nunique() == 1).all()
+    codes = np.frombuffer("".join(frame["sequence"]).encode(), np.uint8).reshape(len(frame), -1)
+    # Against the definition, by comparing one test variant in forty with every variant outside test.
+    outside = codes[(frame["split"] != "test").to_numpy()]
+    for row in codes[(frame["split"] == "test").to_numpy()][::40]:
+        assert (outside != row).sum(axis=1).min() > 2
+    mutated = codes != np.frombuffer(about["wild_type"].encode(), np.uint8)
+    both = mutated[:, 62:72].any(axis=1) & mutated[:, 101:106].any(axis=1)
+    assert ((frame["split_block"] == "test") == both).all()
+    shares = frame["split"].value_counts(normalize=True)
+    assert shares["test"] == pytest.approx(0.15, abs=0.002) and shares["valid"] == pytest.approx(
+        0.10, abs=0.002
+    )
+    # Two mutated stretches are harder to survive: the held-out block has fewer of class 1.
+    assert frame.groupby("split")["label"].mean().to_numpy() == pytest.approx([0.5] * 3, abs=0.03)
+    assert frame.groupby("split_block")["label"].mean()["test"] == pytest.approx(0.292, abs=0.001)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text("ACGT", min_size=7, max_size=7), min_size=1, max_size=12), st.integers(0, 3))
+def test_near_groups_are_the_chains_of_near_pairs(words: list[str], most: int) -> None:
+    codes = np.array([list(w.encode()) for w in words], dtype=np.uint8)
+    group = data_variants.near_groups(codes, most)
+    reached = (codes[:, None] != codes[None]).sum(-1) <= most
+    for _ in words:
+        reached = (reached.astype(int) @ reached.astype(int)) > 0
+    assert ((group[:, None] == group[None, :]) == reached).all()
+
+
+def test_thousand_genomes_sites_lie_on_the_shipped_reference() -> None:
+    table = load_data(VARIANTS)
+    assert isinstance(table, VariantTable) and table.chrom == "chr20" and table.offset == 990_000
+    frame = table.frame
+    assert len(frame) == 24_990 and (frame["kind"] == "snv").sum() == 23_670
+    assert re.fullmatch("[ACGT]+", table.sequence) and len(table.sequence) == 3_020_000
+    assert all(table.sequence[r.start : r.start + len(r.ref)] == r.ref for r in frame.itertuples())
+    assert (frame["position"] - table.offset == frame["start"]).all()
+    assert frame["position"].between(1_000_000, 4_000_000).all() and frame["position"].is_monotonic_increasing
+    # Context enough for the widest model: 5 kb on either side.
+    assert frame["start"].min() >= 5_000 and len(table.sequence) - frame["start"].max() >= 5_045
+    change = frame["alt"].str.len() - frame["ref"].str.len()
+    assert (np.sign(change) == frame["kind"].map({"snv": 0, "insertion": 1, "deletion": -1})).all()
+    assert not (frame["alt"] == frame["ref"]).any()
+    assert "genotype" not in " ".join(frame.columns)
+
+
+def test_thousand_genomes_af_is_of_more_people_than_ac() -> None:
+    frame = load_data(VARIANTS).frame
+    snv = frame[frame["kind"] == "snv"]
+    assert (frame["ac"] == 0).sum() == 4_973 and frame["ac"].max() <= 600
+    assert (frame["af"] > 0.05).sum() == 7_535 and (frame["ac"] / 600 > 0.05).sum() == 7_494
+    copies = frame["af"] * 1006  # whole copies of 1,006 chromosomes, at the six digits that are kept
+    assert np.abs(copies - copies.round()).max() < 2e-3 and frame["af"].min() > 0
+    assert (frame["af"] - frame["ac"] / 600).abs().max() > 0.03  # so never the one for the other
+    transition = (snv["ref"] + snv["alt"]).isin(["AG", "GA", "CT", "TC"])
+    assert transition.mean() == pytest.approx(0.712, abs=0.001)  # chance would be a third
+
+
+def test_thousand_genomes_is_split_by_position_and_apart_from_pretraining() -> None:
+    table, human = load_data(VARIANTS), load_data("human-chr20")
+    spans = table.frame.groupby("split")["position"].agg(["min", "max"])
+    assert spans.loc["train", "max"] < 2_500_000 <= spans.loc["valid", "min"]
+    assert spans.loc["valid", "max"] < 2_800_000 <= spans.loc["test", "min"]
+    assert table.offset + len(table.sequence) < human.offset
+    assert sum(len(table.split(part)) for part in ("train", "valid", "test")) == len(table)
+    with pytest.raises(ValueError, match="Known: test, train, valid"):
+        table.split("dev")
+
+
+# ---------------------------------------------------------------------------------------------------------
 # Errors
 
 
@@ -465,7 +578,7 @@ def test_unknown_names_suggest_the_nearest() -> None:
         load_data("zzzz")
 
 
-@pytest.mark.parametrize("name", ["ecoli-k12", "lac-mpra"])
+@pytest.mark.parametrize("name", ["ecoli-k12", "lac-mpra", VARIANTS])
 def test_cleaned_is_only_for_tables_that_were_cleaned(name: str) -> None:
     with pytest.raises(ValueError, match="no uncleaned form"):
         load_data(name, cleaned=False)

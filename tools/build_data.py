@@ -35,6 +35,7 @@ from data_genomes import Built, cut_ecoli, cut_human, cut_species  # noqa: E402
 from data_human_fly import cut_fly, cut_promoters, cut_splice  # noqa: E402
 from data_readme import readme_text  # noqa: E402
 from data_sources import PACKAGES, RAW, SourceError, Sources, fetch  # noqa: E402
+from data_variants import cut_ars, cut_thousand_genomes  # noqa: E402
 
 CUTS = [
     cut_ecoli,
@@ -46,6 +47,8 @@ CUTS = [
     cut_lac,
     cut_splice_mpra,
     cut_arabidopsis,
+    cut_ars,
+    cut_thousand_genomes,
 ]
 LIMIT = 25_000_000  # bytes of data/ in all
 

