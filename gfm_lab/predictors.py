@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from gfm_lab.checkpoints import CheckpointError, _manifest, _verify, checkpoint_dir
 from gfm_lab.device import autocast
 
-__all__ = ["KINDS", "Predictor", "load_predictor", "predictor_names", "train_predictor"]
+__all__ = ["KINDS", "Predictor", "join_predictors", "load_predictor", "predictor_names", "train_predictor"]
 
 # What each kind is built from, and with what unless told otherwise.
 KINDS: dict[str, dict[str, Any]] = {
@@ -155,8 +155,6 @@ class Predictor(nn.Module):
             self.members = nn.ModuleList(
                 make(self.length, self.outputs, **config["options"]) for _ in range(config["ensemble"])
             )
-        self.register_buffer("mean", torch.zeros(self.outputs))
-        self.register_buffer("deviation", torch.ones(self.outputs))
         self.history: list[dict[str, float]] = []
 
     def forward(self, one_hot: Tensor) -> Tensor:
@@ -177,7 +175,7 @@ class Predictor(nn.Module):
         found = torch.stack([member(strand).float() for strand in strands for member in self.members])
         if self.task == "classification":
             return found.log_softmax(-1).logsumexp(0) - math.log(len(found))
-        values = found.mean(0) * self.deviation + self.mean
+        values = found.mean(0)
         return values[:, 0] if self.outputs == 1 else values
 
     @torch.no_grad()
@@ -362,9 +360,8 @@ def train_predictor(
         }
     )
     if task == "regression":
-        made.mean.copy_(labels["train"].mean(0))
-        made.deviation.copy_(labels["train"].std(0))
-        labels = {name: (y - made.mean) / made.deviation for name, y in labels.items()}
+        scale = labels["train"].mean(0), labels["train"].std(0)
+        labels = {name: (y - scale[0]) / scale[1] for name, y in labels.items()}
 
     def loss(found: Tensor, y: Tensor, w: Tensor | None = None) -> Tensor:
         if task == "classification":
@@ -404,6 +401,32 @@ def train_predictor(
                 ),
             )
         made.members[number].load_state_dict(best)
+        if task == "regression":  # the last layer answers in the units of the labels
+            with torch.no_grad():
+                out = made.members[number].out
+                out.weight.mul_(scale[1][:, None])
+                out.bias.copy_(out.bias * scale[1] + scale[0])
+    return made.eval()
+
+
+def join_predictors(predictors: Sequence[Predictor]) -> Predictor:
+    """One ensemble of the members of several predictors of one shape, such as those trained on different folds.
+
+    Raises ValueError for none, and for shapes that differ. Introduced in notebook 11.
+    """
+    if not predictors:
+        raise ValueError("there is no predictor to join")
+    first = predictors[0].config
+    for other in predictors[1:]:
+        for name in sorted({*first} - {"ensemble", "seed"}):
+            if other.config[name] != first[name]:
+                raise ValueError(
+                    f"the predictors differ in {name}: {first[name]!r} and {other.config[name]!r}"
+                )
+    members = [member for part in predictors for member in part.members]
+    made = Predictor({**first, "ensemble": len(members), "seed": [p.config["seed"] for p in predictors]})
+    for mine, theirs in zip(made.members, members, strict=True):
+        mine.load_state_dict(theirs.state_dict())
     return made.eval()
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gfm_lab import one_hot, reverse_complement
 from gfm_lab.checkpoints import CheckpointError
 from gfm_lab.labelled import auroc
-from gfm_lab.predictors import KINDS, encode, load_predictor, train_predictor
+from gfm_lab.predictors import KINDS, encode, join_predictors, load_predictor, train_predictor
 
 torch.set_num_threads(1)
 SMALL = {
@@ -215,6 +215,27 @@ def test_several_numbers_at_once():
     guess = model.predict(sequences[300:])
     assert guess.shape == (100, 2)
     assert all(np.corrcoef(guess[:, i], y[300:, i])[0, 1] > 0.9 for i in (0, 1))
+
+
+def test_joined_predictors_answer_with_the_mean_of_all_members():
+    """Trained on different scales of the labels: the answers are in the units of the labels all the same."""
+    sequences = random_dna(60, 10)
+    options = dict(kind="mlp", task="regression", epochs=2, batch_size=16, **SMALL["mlp"])
+
+    def fitted(shift, ensemble):
+        y = np.array([shift + s.count("A") for s in sequences])
+        return train_predictor((sequences, y), (sequences, y), ensemble=ensemble, **options)
+
+    low, high = fitted(0, 1), fitted(1000, 2)
+    joined = join_predictors([low, high])
+    expected = (low.predict(sequences) + 2 * high.predict(sequences)) / 3
+    np.testing.assert_allclose(joined.predict(sequences), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="differ in options"):
+        join_predictors(
+            [low, train_predictor((sequences, range(60)), (sequences, range(60)), **options | {"width": 4})]
+        )
+    with pytest.raises(ValueError, match="no predictor to join"):
+        join_predictors([])
 
 
 # ---- Saved and loaded ----
