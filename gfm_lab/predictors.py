@@ -461,6 +461,8 @@ def _fit(
         ),
     )
     mean = copy.deepcopy(member).eval()
+    # Batch norms' statistics are averaged as well; their counters of steps are not numbers to average.
+    old, new = ([v for v in m.state_dict().values() if v.is_floating_point()] for m in (mean, member))
     best, lowest, since, step = copy.deepcopy(member.state_dict()), math.inf, 0, 0
     for epoch in range(epochs):
         member.train()
@@ -478,8 +480,8 @@ def _fit(
             schedule.step()
             total += value.item()
             step += 1
-            # Early steps are soon forgotten: the share grows with the number of steps.
-            _follow(mean, member, min(stopping["averaging"], step / (step + 10)))
+            # The share grows with the number of steps: the first ones are soon forgotten.
+            torch._foreach_lerp_(old, new, 1 - min(stopping["averaging"], step / (step + 10)))
         held = _loss_on(mean, held_codes, held_y, loss, stopping["precision"])
         log({"epoch": epoch + 1, "train_loss": total / per_epoch, "valid_loss": held})
         if not math.isfinite(held):
@@ -494,13 +496,6 @@ def _fit(
             if stopping["patience"] is not None and since >= stopping["patience"]:
                 break
     return best
-
-
-@torch.no_grad()
-def _follow(mean: nn.Module, member: nn.Module, share: float) -> None:
-    """mean <- share * mean + (1 - share) * member, batch norms' statistics included."""
-    for old, new in zip(mean.state_dict().values(), member.state_dict().values(), strict=True):
-        old.lerp_(new, 1 - share) if old.is_floating_point() else old.copy_(new)
 
 
 @torch.no_grad()
