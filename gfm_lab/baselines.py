@@ -32,6 +32,9 @@ from gfm_lab.sequence import IUPAC, SequenceError
 
 __all__ = ["MarkovModel", "TwoSidedBackoff", "codes_of"]
 
+# Baselines of labelled sequences stand in a module of their own, loaded on first use.
+_LABELLED = frozenset(("Baseline", "baseline_table", "fit_baseline", "fit_baselines", "score_table"))
+
 BASES = "ACGT"
 STRENGTHS = (1.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)  # what tuning tries
 MASKED_STRENGTHS = (
@@ -49,6 +52,14 @@ LARGEST = 50_000_000  # edges of one knot of masked bases: beyond this, memory r
 _CODE = np.full(256, 255, dtype=np.uint8)  # A, C, G, T -> 0..3; another IUPAC code -> 4; no nucleotide -> 255
 for _letter in IUPAC:
     _CODE[[ord(_letter), ord(_letter.lower())]] = BASES.find(_letter) if _letter in BASES else 4
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LABELLED:
+        from gfm_lab import sequence_baselines
+
+        return getattr(sequence_baselines, name)
+    raise AttributeError(f"module 'gfm_lab.baselines' has no attribute {name!r}")
 
 
 class MarkovModel:
