@@ -59,7 +59,8 @@ _JOBS = {
         "One line a sequence: name, length, bases scored, bits per base. A causal model is scored base by base from "
         "the left; a masked model by its pseudo-likelihood, each base hidden in turn (protocol single), or with 15 % "
         "hidden at a time (joint). The first lines, after #, name the protocol: numbers of different protocols cannot "
-        "be compared.",
+        "be compared. With --vcf or --variants: one line a variant instead, how the model's log-likelihood (in nats) "
+        "or another score changes; --fasta or --data is then the reference it is read from.",
     ),
     "generate": (
         "write new DNA, base by base, with a causal model, as FASTA",
@@ -374,7 +375,36 @@ def _score(part: argparse.ArgumentParser) -> None:
         help="masked models: one base hidden at a time, or 15 %% at once (default: single)",
     )
     _windows(group)
+    _variants(part)
     _file(part, required=False)
+
+
+def _variants(part: argparse.ArgumentParser) -> None:
+    group = part.add_argument_group("variants")
+    source = group.add_mutually_exclusive_group()
+    source.add_argument("--vcf", metavar="FILE", help="score these variants: VCF 4, plain or gzip")
+    source.add_argument(
+        "--variants",
+        metavar="FILE",
+        help="score these: a table with columns position (from 0), ref, alt, and chrom if there are several",
+    )
+    group.add_argument(
+        "--method",
+        choices=("masked", "autoregressive", "embedding", "head"),
+        help="which score (default: what the model was trained for)",
+    )
+    group.add_argument(
+        "--strands",
+        choices=("forward", "both"),
+        help="both: the mean of the two (default: both for autoregressive, else forward)",
+    )
+    group.add_argument("--control", metavar="NAME", help="a control token of the model, such as a species")
+    group.add_argument(
+        "--skip",
+        action="store_true",
+        help="leave out symbolic alleles, and give variants that do not fit the reference no score, instead of "
+        "ending with an error",
+    )
 
 
 def _generate(part: argparse.ArgumentParser) -> None:
