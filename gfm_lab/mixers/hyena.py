@@ -17,15 +17,12 @@ import math
 from functools import lru_cache
 from itertools import pairwise
 from types import ModuleType
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = ["Hyena", "HyenaFilter", "fft_convolution"]
-
-CACHED = 1 << 18  # numbers of a signal that are transformed at once on a CPU: a megabyte in float32
 
 
 def fft_convolution(u: Tensor, k: Tensor) -> Tensor:
@@ -63,81 +60,26 @@ def fast_size(least: int) -> int:
     return best
 
 
-# ---- The operator of order 2 with its gradient written out, for the CPU ----
-
-
 @lru_cache(maxsize=1)
-def _compiled() -> ModuleType | None:
-    """compiled_gates.py, if numba is there; it takes a second to import, so it waits for the first call."""
+def _fast() -> ModuleType | None:
+    """hyena_fast.py, if numba is there; it takes a second to import, so it waits for the first call."""
     try:
-        return importlib.import_module(".compiled_gates", __package__)
+        return importlib.import_module(".hyena_fast", __package__)
     except Exception:  # no numba, one that does not fit numpy, or this file copied out of its package
         return None
 
 
-class _Operator(torch.autograd.Function):
-    """u (B, L, 3 D) -> (B, L, D): short filter, gates and long convolution, what `Hyena.mix` says line by line.
-
-    weight (3 taps, 3 D) and bias (3 D,) of the short filter, taps (D, L) of the long one, skip (D,), which is one more
-    tap at 0. keep: whether a backward may follow. The gradient of a convolution is a convolution that reads from the
-    end: with both signals turned round, the same spectra serve forward and backward. FFTs go over some channels at a
-    time, so that what they make in between takes little memory, and stays in the cache.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, u: Tensor, weight: Tensor, bias: Tensor, taps: Tensor, skip: Tensor, keep: bool
-    ) -> Tensor:
-        (_, length, width), loops, threads = u.shape, _compiled(), torch.get_num_threads()
-        size = fast_size(2 * length - 1)
-        wide = torch.promote_types(u.dtype, torch.float32)
-        ctx.dtypes = [x.dtype for x in (u, weight, bias, taps, skip)]
-        ctx.shapes = [x.shape for x in (u, weight, bias)]
-        with torch.autocast("cpu", enabled=False):
-            u, weight, bias, taps, skip = (
-                x.detach().to(wide).contiguous() for x in (u, weight, bias, taps, skip)
-            )
-            u, weight, bias = (x.reshape(*x.shape[:-1], 3, width // 3) for x in (u, weight, bias))
-            arrays, spectra = [x.numpy() for x in (u, weight, bias)], []
-            signal = torch.from_numpy(loops.enter(*arrays, threads))
-            for part in _blocks(*signal.shape, size):
-                h = taps[part].clone()
-                h[:, 0] += skip[part]
-                there, filters = torch.fft.rfft(signal[:, part], n=size), torch.fft.rfft(h, n=size)
-                spectra += [there, filters] if keep else []
-                there = there * filters if keep else there.mul_(filters)
-                signal[:, part] = torch.fft.irfft(there, n=size)[..., :length]
-            out, kept = map(torch.from_numpy, loops.leave(*arrays, signal.numpy(), keep, threads))
-        if keep:
-            ctx.save_for_backward(u, weight, bias, kept, *spectra)
-        return out.to(ctx.dtypes[0])
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        u, weight, bias, kept, *spectra = ctx.saved_tensors
-        (rows, length, _, channels), loops, threads = u.shape, _compiled(), torch.get_num_threads()
-        size, gtaps = fast_size(2 * length - 1), u.new_empty(channels, length)
-        with torch.autocast("cpu", enabled=False):
-            arrays = [x.numpy() for x in (u, weight, bias)]
-            grad = grad.to(u.dtype).contiguous().numpy()
-            back = torch.from_numpy(loops.leave_backward(*arrays, grad, threads))
-            for i, part in enumerate(_blocks(*back.shape, size)):
-                there, filters = spectra[2 * i : 2 * i + 2]
-                turned = torch.fft.rfft(back[:, part], n=size)
-                of_taps = turned[0] * there[0] if rows == 1 else (turned * there).sum(0)
-                gtaps[part] = torch.fft.irfft(of_taps, n=size)[..., :length].flip(-1)
-                back[:, part] = torch.fft.irfft(turned.mul_(filters), n=size)[..., :length]
-            found = loops.enter_backward(*arrays, kept.numpy(), grad, back.numpy(), threads)
-        grads = [torch.from_numpy(g).reshape(shape) for g, shape in zip(found, ctx.shapes, strict=True)]
-        grads += [gtaps, gtaps[:, 0]]
-        return *(g.to(dtype) for g, dtype in zip(grads, ctx.dtypes, strict=True)), None
-
-
-def _blocks(rows: int, channels: int, length: int, size: int) -> list[slice]:
-    """Channels that are transformed at once: as many as `CACHED` allows, at least one."""
-    step = max(1, min(channels, CACHED // (rows * size)))
-    return [slice(start, min(start + step, channels)) for start in range(0, channels, step)]
+@lru_cache(maxsize=2)  # every layer asks for the same
+def _positions(
+    length: int, max_length: int, features: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """What `HyenaFilter.positions` returns."""
+    with torch.inference_mode(False):  # what was made in that mode could not be used outside of it
+        at = dict(device=device, dtype=dtype)
+        t = torch.linspace(0, 1, max_length, **at)[:length, None]
+        bands = torch.linspace(1e-4, (features - 1) // 2 - 1, (features - 1) // 2, **at)
+        angle = 2 * math.pi / max_length * torch.arange(length, **at)[:, None] * bands
+        return t.clone(), torch.cat((t, angle.cos(), -angle.sin()), dim=1)
 
 
 class HyenaFilter(nn.Module):
@@ -183,13 +125,9 @@ class HyenaFilter(nn.Module):
 
     def positions(self, length: int) -> tuple[Tensor, Tensor]:
         """Times t (L, 1), of which max_length - 1 make 1, and their features (L, features)."""
-        at = dict(
-            device=self.last.weight.device, dtype=torch.promote_types(self.last.weight.dtype, torch.float32)
-        )
-        t = torch.linspace(0, 1, self.max_length, **at)[:length, None]
-        bands = torch.linspace(1e-4, (self.features - 1) // 2 - 1, (self.features - 1) // 2, **at)
-        angle = 2 * math.pi / self.max_length * torch.arange(length, **at)[:, None] * bands
-        return t, torch.cat((t, angle.cos(), -angle.sin()), dim=1)
+        weight = self.last.weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        return _positions(length, self.max_length, self.features, weight.device, dtype)
 
     def rates(self) -> Tensor:
         """(channels,): how fast the window of each decays."""
@@ -205,8 +143,15 @@ class HyenaFilter(nn.Module):
                 f"cut the input, or build the model with a larger max_length"
             )
         t, h = self.positions(length)
-        t, h = t.T, h.T  # time innermost, as the convolution wants it: (features, L)
+        fast = _fast() if h.device.type == "cpu" and h.dtype == self.last.weight.dtype else None
         with torch.autocast(h.device.type, enabled=False):
+            if fast is not None:
+                window = torch.exp(-t * self.rates().abs()).add_(0.05)
+                layers = [p for layer in self.layers for p in (layer.weight, layer.bias)]
+                return fast.Taps.apply(
+                    h.T, window, torch.is_grad_enabled(), self.frequency, self.last.weight, *layers
+                )
+            t, h = t.T, h.T  # time innermost, as the convolution wants it: (features, L)
             frequency = self.frequency.to(h.dtype).T
             # sin(frequency * (W h + b)), with the frequency multiplied in where that is cheap.
             for layer in self.layers:
@@ -287,10 +232,10 @@ class Hyena(nn.Module):
         on_cpu = u.device.type == "cpu" and u.numel() > 0
         if on_cpu and mask is not None and bool((mask != 0).all()):
             mask = None
-        if self.order == 2 and on_cpu and mask is None and _compiled() is not None:
+        if self.order == 2 and on_cpu and mask is None and _fast() is not None:
             taps = self.filter(u.shape[1])
             keep = torch.is_grad_enabled()  # in there it never is
-            y = _Operator.apply(u, self.short.weight[:, 0].T, self.short.bias, taps, self.skip, keep)
+            y = _fast().Operator.apply(u, self.short.weight[:, 0].T, self.short.bias, taps, self.skip, keep)
             return y[:, u.shape[1] - new :]
         *gates, v = self._smooth(u, mask).split(self.dim, dim=1)
         taps = self.filter(u.shape[1]).reshape(self.order - 1, self.dim, -1)
