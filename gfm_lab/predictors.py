@@ -80,15 +80,17 @@ class CNN(nn.Module):
         super().__init__()
         self.bins = bins
         self.first = nn.Sequential(
-            nn.Conv1d(4, width, kernel, padding="same"), nn.BatchNorm1d(width), nn.GELU()
+            nn.Conv1d(4, width, kernel, padding="same"),
+            nn.MaxPool1d(pool) if pool > 1 else nn.Identity(),
+            nn.BatchNorm1d(width),
+            nn.GELU(),
         )
-        self.pool = nn.MaxPool1d(pool) if pool > 1 else nn.Identity()
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.Conv1d(width, width, 5, padding="same", dilation=2**i),
                 nn.BatchNorm1d(width),
                 nn.GELU(),
-                nn.Dropout(dropout / 2),
+                nn.Dropout1d(dropout / 2),  # whole channels
             )
             for i in range(layers)
         )
@@ -99,7 +101,7 @@ class CNN(nn.Module):
         self.out = nn.Linear(hidden, outputs)
 
     def forward(self, one_hot: Tensor) -> Tensor:
-        x = self.pool(self.first(one_hot.transpose(1, 2)))  # (B, width, L / pool)
+        x = self.first(one_hot.transpose(1, 2))  # (B, width, L // pool)
         for block in self.blocks:
             x = x + block(x)
         if self.bins:
