@@ -52,6 +52,23 @@ _EXPORTS = {
     "TwoSidedBackoff": "gfm_lab.baselines",
     "bits_per_base": "gfm_lab.evaluation",
     "bits_per_masked_base": "gfm_lab.evaluation",
+    "auroc": "gfm_lab.metrics",
+    "auprc": "gfm_lab.metrics",
+    "mcc": "gfm_lab.metrics",
+    "with_interval": "gfm_lab.metrics",
+    "paired": "gfm_lab.metrics",
+    "calibration": "gfm_lab.metrics",
+    "baseline_table": "gfm_lab.sequence_baselines",
+    "train_predictor": "gfm_lab.predictors",
+    "load_predictor": "gfm_lab.predictors",
+    "split_by": "gfm_lab.splits",
+    "leaks": "gfm_lab.splits",
+    "near_leaks": "gfm_lab.splits",
+    "score_variants": "gfm_lab.variants",
+    "saturation": "gfm_lab.variants",
+    "read_vcf": "gfm_lab.variants",
+    "load_splice_cnn": "gfm_lab.splice_cnn",
+    "guided_design": "gfm_lab.design",
 }
 
 __all__ = ["__version__", *sorted(_EXPORTS)]

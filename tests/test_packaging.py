@@ -159,7 +159,9 @@ def test_wheel_holds_code_data_and_licences_and_nothing_else(wheel: Path) -> Non
     assert not [name for name in data if "/." in name or name.endswith((".fai", ".gzi"))]
     trained = {name for name in names if name.startswith("gfm_lab/_checkpoints/")}
     shipped = json.loads((ROOT / "checkpoints/manifest.json").read_text(encoding="utf-8"))
-    listed = shipped["checkpoints"] | shipped["published"]
+    listed = {
+        name: about for part in shipped.values() if isinstance(part, dict) for name, about in part.items()
+    }
     assert trained == {"gfm_lab/_checkpoints/manifest.json", "gfm_lab/_checkpoints/README.md"} | {
         f"gfm_lab/_checkpoints/{name}/{file}" for name, about in listed.items() for file in about["files"]
     }

@@ -301,9 +301,16 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def manifest() -> None:
-    """checkpoints/manifest.json: each checkpoint's files with size and sha256; those of others stand apart."""
+    """checkpoints/manifest.json: each checkpoint's files with size and sha256; those of others stand apart.
+
+    Sections that other tools write, as that of the predictors, stay as they are.
+    """
+    path = CHECKPOINTS / "manifest.json"
+    whole = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     entries, published = {}, {}
-    for folder in sorted(p for p in CHECKPOINTS.iterdir() if p.is_dir() and not p.name.startswith(".")):
+    for folder in (CHECKPOINTS / name for name in sorted(TITLES | PUBLISHED)):
+        if not folder.is_dir():
+            continue
         files = {
             path.name: {
                 "bytes": path.stat().st_size,
@@ -313,7 +320,7 @@ def manifest() -> None:
         }
         group = published if folder.name in PUBLISHED else entries
         group[folder.name] = {"about": (TITLES | PUBLISHED)[folder.name], "files": files}
-    _write(CHECKPOINTS / "manifest.json", {"format": 1, "checkpoints": entries, "published": published})
+    _write(path, whole | {"format": 1, "checkpoints": entries, "published": published})
 
 
 def _write(path: Path, content: Any) -> None:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gfm_lab.data import Genome, data_names, load_data
+from gfm_lab.data import Genome, SequenceTable, data_names, load_data
 from gfm_lab.sequence import IUPAC, SequenceError, read_fasta
 
 if TYPE_CHECKING:
@@ -91,9 +91,10 @@ def read_table(
     """
     if data is not None:
         loaded = _load(data)
-        if isinstance(loaded, Genome):
+        if not isinstance(loaded, SequenceTable):
+            kind = "a genome" if isinstance(loaded, Genome) else "a list of variants"
             raise ValueError(
-                f"{data} is a genome, not a table of sequences: choose one of {', '.join(_tables())}"
+                f"{data} is {kind}, not a table of sequences: choose one of {', '.join(_tables())}"
             )
         frame, label = loaded.frame.assign(sequence=loaded.frame["sequence"].str.upper()), loaded.label_column
     else:
@@ -107,7 +108,9 @@ def read_table(
 
 
 def _tables() -> list[str]:
-    return [name for name in data_names() if name not in ("ecoli-k12", "human-chr20")]
+    return [
+        name for name in data_names() if name not in ("ecoli-k12", "human-chr20", "thousand-genomes-chr20")
+    ]
 
 
 def _read_tsv(path: Path) -> pd.DataFrame:
