@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ __all__ = [
     "distances",
     "guided_design",
     "log_likelihood",
+    "log_odds",
     "metropolis",
     "random_mutants",
     "substitution_scores",
@@ -242,6 +244,35 @@ def substitution_scores(predictor: Any, sequences: Sequence[str]) -> np.ndarray:
         (slope,) = torch.autograd.grad(out.sum(), hot)
     slope = slope.double().numpy()
     return slope - np.take_along_axis(slope, codes[..., None].astype(np.int64), axis=2)
+
+
+def log_odds(predictor: Any, positive: int = 1) -> SimpleNamespace:
+    """A classifier as an oracle or judge: log-odds (nats) of one class, with `predict`, `forward` and `length`.
+
+    Log-odds keep growing where a probability is stuck at 1, so a search can still tell good from better.
+
+    Args:
+        predictor: with `predict(sequences) -> (N, C)` probabilities and, for gradients, `forward(one_hot) -> (N, C)`
+            log-probabilities, as those of `gfm_lab.predictors`. positive: the number of the class that is wanted.
+
+    `predict` raises ValueError where there is no such class. Introduced in notebook 13.
+    """
+
+    def predict(sequences: Sequence[str]) -> np.ndarray:
+        p = np.asarray(predictor.predict(sequences), dtype=float)
+        if p.ndim != 2 or not 0 <= positive < p.shape[1]:
+            raise ValueError(f"predict gives shape {p.shape}: there is no class {positive} in it")
+        p = p[:, positive].clip(1e-9, 1 - 1e-9)
+        return np.log(p) - np.log1p(-p)
+
+    def forward(one_hot: torch.Tensor) -> torch.Tensor:
+        log_p = predictor.forward(one_hot)
+        others = torch.arange(log_p.shape[1]) != positive
+        return log_p[:, positive] - log_p[:, others].logsumexp(1)
+
+    return SimpleNamespace(
+        predict=predict, forward=forward, length=getattr(predictor, "length", None), of=predictor
+    )
 
 
 def metropolis(
@@ -630,7 +661,9 @@ def _two_predictors(oracle: Any, judge: Any) -> None:
             "no judge: designs are chosen because the oracle scores them high, errors included, so its own score "
             "says nothing about them. Give a predictor of another architecture, trained on other items"
         )
-    if judge is oracle:
+    if getattr(judge, "of", judge) is getattr(
+        oracle, "of", oracle
+    ):  # `log_odds` of the same one is the same one
         raise ValueError(
             "the judge is the oracle: the search climbs its errors too, so it cannot judge. Give another predictor, "
             "of another architecture, trained on other items"
@@ -668,8 +701,8 @@ def _numbers(values: Any, count: int, who: str) -> np.ndarray:
     values = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     if values.shape != (count,):
         raise ValueError(
-            f"{who} gives shape {values.shape} for {count} sequences: one number each is needed. For classes, wrap "
-            f"the predictor so that predict returns the score of one class"
+            f"{who} gives shape {values.shape} for {count} sequences: one number each is needed. For classes: "
+            f"log_odds(predictor, 1), the log-odds of class 1"
         )
     if not np.isfinite(values).all():
         raise ValueError(f"{who} gives numbers that are not finite")

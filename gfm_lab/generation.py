@@ -35,6 +35,7 @@ _DESIGN = frozenset(
         "distances",
         "guided_design",
         "log_likelihood",
+        "log_odds",
         "metropolis",
         "random_mutants",
         "substitution_scores",

@@ -16,6 +16,7 @@ from gfm_lab.design import (
     distances,
     guided_design,
     log_likelihood,
+    log_odds,
     metropolis,
     random_mutants,
     substitution_scores,
@@ -257,6 +258,37 @@ def test_the_oracle_is_left_as_it_was():
             WILD, net, Additive(), distance=2, n=3, method=method, train=training(), rounds=3, population=5
         )
     assert all(p.grad is None for p in net.parameters())
+
+
+class TwoClasses:
+    """Probabilities (N, 2): the logistic of an additive score."""
+
+    def __init__(self, seed=0):
+        self.score = Additive(seed=seed)
+
+    def forward(self, hot):
+        score = self.score.forward(hot)
+        return torch.stack([-score, score], 1).div(2).log_softmax(1)
+
+    def predict(self, sequences):
+        p = 1 / (1 + np.exp(-self.score.predict(sequences)))
+        return np.stack([1 - p, p], 1)
+
+
+def test_log_odds_of_a_classifier():
+    wrapped, texts = log_odds(TwoClasses()), training()[0]
+    np.testing.assert_allclose(wrapped.predict(texts), Additive().predict(texts), rtol=1e-4)
+    np.testing.assert_allclose(
+        log_odds(TwoClasses(), 0).predict(texts), -Additive().predict(texts), rtol=1e-4
+    )
+    slopes = substitution_scores(wrapped, texts[:2])
+    np.testing.assert_allclose(slopes, substitution_scores(Additive(), texts[:2]), atol=1e-5)
+    with pytest.raises(ValueError, match="no class 2"):
+        log_odds(TwoClasses(), 2).predict(texts)
+    oracle = TwoClasses()
+    for judge in (oracle, log_odds(oracle)):
+        with pytest.raises(ValueError, match="the judge is the oracle"):
+            guided_design(**(GOOD | dict(oracle=log_odds(oracle), judge=judge)))
 
 
 # ---- What is reported ----
