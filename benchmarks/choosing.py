@@ -3,6 +3,7 @@
     python benchmarks/choosing.py recall       # recall.json: trains; about 8 minutes of one core
     python benchmarks/choosing.py speed        # speed.json: seconds a token of the five language models, half a minute
     python benchmarks/choosing.py collect      # runs.json: the logs of the five runs, and Markov models beside them
+    python benchmarks/choosing.py test         # test.json: the five runs on the untouched test region
 
 The files stand in benchmarks/results/choosing/.
 
@@ -24,6 +25,8 @@ for all five (learning rate, schedule, batch, windows, seed 0), none tuned for a
 within 1 %. `collect` reads runs/*/log.jsonl: validation bits per base against tokens. Seconds in these logs are those
 of a machine with other work, so `speed` measures the cost of a token apart: one forward and backward pass over 8 x 512
 tokens in 32 bits, one thread, in rounds that visit all five in turn; processor time, median over the rounds.
+`test` scores each run on the whole test region, windows of 512, forward strand; its intervals, and those of the paired
+differences from attention, are over windows: one training run each, so they do not say how another seed would come out.
 """
 
 from __future__ import annotations
@@ -50,8 +53,10 @@ from torch import Tensor, nn
 
 from gfm_lab import load_data
 from gfm_lab.baselines import MarkovModel
+from gfm_lab.checkpoints import load_model
 from gfm_lab.commands.pretrain import build as build_language_model
 from gfm_lab.commands.recipes import recipe
+from gfm_lab.evaluation import bits_per_base, difference
 from gfm_lab.mixers import Convolution, build_mixer
 from gfm_lab.model import GenomicConfig, GenomicForCausalLM
 from gfm_lab.runs import describe_machine, read_log, write_json
@@ -60,6 +65,7 @@ from gfm_lab.synthetic import associative_recall, task_accuracy, train_on_task
 from gfm_lab.tokenization import NucleotideTokenizer
 
 RESULTS = Path(__file__).parent / "results" / "choosing"
+CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 DIM, LAYERS, PAIRS, KEYS, SEED = 32, 2, 4, 8, 0
 TOKENS, STEPS, LENGTHS = 1_536, 800, (12, 16, 24, 32, 48, 64, 96, 128)
 RATES = (5e-3, 1e-2)
@@ -286,6 +292,34 @@ def collect(folders: dict[str, Path]) -> None:
     )  # fmt: skip
 
 
+def test(folders: dict[str, Path]) -> None:
+    """Bits per base on the test region of every run that is there, beside the Markov model of the shipped cards."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    sequence, scores = load_data("ecoli-k12").split("test"), {}
+    for name, folder in folders.items():
+        if not (folder / "model.safetensors").exists():
+            print(f"{name:15s}no model in {folder.name}: left out")
+            continue
+        model, tokenizer = load_model(folder)
+        scores[name] = bits_per_base(
+            model, tokenizer, sequence, recipe(RECIPES["mamba"])["window"], batch_size=64
+        )
+        print(f"{name:15s}{scores[name]}", flush=True)
+    rows = {}
+    for name, score in scores.items():
+        rows[name] = dict(bits=round(score.value, 4), low=round(score.low, 4), high=round(score.high, 4))
+        if name != "attention" and "attention" in scores:
+            against = difference(score, scores["attention"])
+            rows[name]["beside_attention"] = [round(x, 4) for x in against]
+    card = json.loads((CHECKPOINTS / "ecoli-mamba-ar" / "scores.json").read_text(encoding="utf-8"))["table"]
+    markov = next(row for row in card if row["model"] == "Markov, order 12")
+    about = "E. coli K-12, test region, forward strand, windows of 512; beside_attention: difference, 95 % interval"
+    baseline = {key: round(markov[key], 4) for key in ("bits", "low", "high")}
+    write_json(
+        RESULTS / "test.json", dict(runs=rows, markov12=baseline, bases=len(sequence), data=about, seeds=1)
+    )
+
+
 SAME = ("steps", "batch_size", "window", "learning_rate", "warmup", "weight_decay", "seed", "precision")
 
 
@@ -294,9 +328,9 @@ if __name__ == "__main__":
         description=__doc__.splitlines()[0],
         epilog="Folders of runs may be named: collect convolution=runs/NAME mamba=runs/OTHER",
     )
-    parser.add_argument("what", choices=("recall", "speed", "collect"))
+    parser.add_argument("what", choices=("recall", "speed", "collect", "test"))
     parser.add_argument(
-        "folders", nargs="*", metavar="MIXER=FOLDER", help="collect: runs other than the recipes'"
+        "folders", nargs="*", metavar="MIXER=FOLDER", help="collect, test: runs other than the recipes'"
     )
     parser.add_argument("--longer", action="store_true", help="recall: three times the steps")
     args = parser.parse_args()
@@ -306,4 +340,5 @@ if __name__ == "__main__":
         speed()
     else:
         given = dict(text.split("=", 1) for text in args.folders)
-        collect({name: Path(given.get(name, RUNS / folder)) for name, folder in RECIPES.items()})
+        work = collect if args.what == "collect" else test
+        work({name: Path(given.get(name, RUNS / folder)) for name, folder in RECIPES.items()})

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 __all__ = ["Hyena", "HyenaFilter", "fft_convolution"]
 
+KEPT = 1 << 20  # numbers of a window that is kept for the next layer: 4 MB in float32
+
 
 def fft_convolution(u: Tensor, k: Tensor) -> Tensor:
     """Causal convolution along the last axis: y[t] = sum over s <= t of k[s] u[t - s], in L log L steps.
@@ -82,6 +84,19 @@ def _positions(
         return t.clone(), torch.cat((t, angle.cos(), -angle.sin()), dim=1)
 
 
+@lru_cache(maxsize=2)
+def _window(length: int, max_length: int, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What `HyenaFilter.window` returns."""
+    with torch.inference_mode(False):
+        t = _positions(length, max_length, 3, device, dtype)[0]
+        return torch.exp(-t * _rates(channels, device, dtype).abs()).add_(0.05)
+
+
+def _rates(channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What `HyenaFilter.rates` returns."""
+    return torch.linspace(math.log(0.01) / 1.5, math.log(0.01) / 0.3, channels, device=device, dtype=dtype)
+
+
 class HyenaFilter(nn.Module):
     """Writes the taps of long filters: position t -> features -> a network of sines -> window; (channels, L).
 
@@ -125,16 +140,20 @@ class HyenaFilter(nn.Module):
 
     def positions(self, length: int) -> tuple[Tensor, Tensor]:
         """Times t (L, 1), of which max_length - 1 make 1, and their features (L, features)."""
-        weight = self.last.weight
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        return _positions(length, self.max_length, self.features, weight.device, dtype)
+        return _positions(length, self.max_length, self.features, *self._kind())
 
     def rates(self) -> Tensor:
         """(channels,): how fast the window of each decays."""
-        at = dict(
-            device=self.last.weight.device, dtype=torch.promote_types(self.last.weight.dtype, torch.float32)
-        )
-        return torch.linspace(math.log(0.01) / 1.5, math.log(0.01) / 0.3, self.channels, **at)
+        return _rates(self.channels, *self._kind())
+
+    def window(self, length: int) -> Tensor:
+        """(L, channels): exp(-t |rate|) + 0.05. A short one is the same object again, as every layer asks for it."""
+        make = _window if length * self.channels <= KEPT else _window.__wrapped__
+        return make(length, self.max_length, self.channels, *self._kind())
+
+    def _kind(self) -> tuple[torch.device, torch.dtype]:
+        weight = self.last.weight
+        return weight.device, torch.promote_types(weight.dtype, torch.float32)
 
     def forward(self, length: int) -> Tensor:
         if length > self.max_length:
@@ -142,23 +161,22 @@ class HyenaFilter(nn.Module):
                 f"the input has {length:,} tokens, but this Hyena filter was made for max_length {self.max_length:,}: "
                 f"cut the input, or build the model with a larger max_length"
             )
-        t, h = self.positions(length)
+        h = self.positions(length)[1].T  # time innermost, as the convolution wants it: (features, L)
         fast = _fast() if h.device.type == "cpu" and h.dtype == self.last.weight.dtype else None
         with torch.autocast(h.device.type, enabled=False):
             if fast is not None:
-                window = torch.exp(-t * self.rates().abs()).add_(0.05)
                 layers = [p for layer in self.layers for p in (layer.weight, layer.bias)]
+                keep = torch.is_grad_enabled()  # in there it never is
                 return fast.Taps.apply(
-                    h.T, window, torch.is_grad_enabled(), self.frequency, self.last.weight, *layers
+                    h, self.window(length), keep, self.frequency, self.last.weight, *layers
                 )
-            t, h = t.T, h.T  # time innermost, as the convolution wants it: (features, L)
             frequency = self.frequency.to(h.dtype).T
             # sin(frequency * (W h + b)), with the frequency multiplied in where that is cheap.
             for layer in self.layers:
                 weight, bias = layer.weight.to(h.dtype), layer.bias.to(h.dtype)[:, None]
                 h = torch.sin(torch.addmm(frequency * bias, frequency * weight, h))
             h = self.last.weight.to(h.dtype) @ h
-        return h * torch.exp(-self.rates().abs()[:, None] * t).add_(0.05)
+        return h * self.window(length).T
 
 
 class Hyena(nn.Module):
@@ -234,8 +252,8 @@ class Hyena(nn.Module):
             mask = None
         if self.order == 2 and on_cpu and mask is None and _fast() is not None:
             taps = self.filter(u.shape[1])
-            keep = torch.is_grad_enabled()  # in there it never is
-            y = _fast().Operator.apply(u, self.short.weight[:, 0].T, self.short.bias, taps, self.skip, keep)
+            keep = torch.is_grad_enabled()
+            y = _fast().Operator.apply(u, self.short.weight, self.short.bias, taps, self.skip, keep)
             return y[:, u.shape[1] - new :]
         *gates, v = self._smooth(u, mask).split(self.dim, dim=1)
         taps = self.filter(u.shape[1]).reshape(self.order - 1, self.dim, -1)

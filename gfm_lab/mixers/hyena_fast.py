@@ -19,8 +19,8 @@ __all__ = ["Operator", "Taps"]
 class Operator(torch.autograd.Function):
     """u (B, L, 3 D) -> (B, L, D): short filter, gates and long convolution of order 2.
 
-    weight (3 taps, 3 D) and bias (3 D,) of the short filter, taps (D, L) of the long one, skip (D,), which is one more
-    tap at 0. keep: whether a backward may follow.
+    weight (3 D, 1, 3) and bias (3 D,) of the short filter, taps (D, L) of the long one, skip (D,), which is one more tap
+    at 0. keep: whether a backward may follow.
     """
 
     @staticmethod
@@ -28,7 +28,7 @@ class Operator(torch.autograd.Function):
         ctx: Any, u: Tensor, weight: Tensor, bias: Tensor, taps: Tensor, skip: Tensor, keep: bool
     ) -> Tensor:
         wide, dim = torch.promote_types(u.dtype, torch.float32), len(skip)
-        given = (u, weight, bias, taps.T, skip)
+        given = (u, weight[:, 0].T, bias, taps.T, skip)
         ctx.dtypes, ctx.dim, ctx.wide = [x.dtype for x in given], dim, wide
         u, weight, bias, taps, skip = (x.detach().to(wide).numpy() for x in given)
         u, weight, bias = (loops.padded(x.reshape(*x.shape[:-1], 3, dim)) for x in (u, weight, bias))
@@ -47,7 +47,7 @@ class Operator(torch.autograd.Function):
         found = (*found, found[-1][0])  # the skip is a tap at 0
         found = [torch.from_numpy(x)[..., : ctx.dim] for x in found]
         gu, gweight, gbias, gtaps, gskip = (g.to(dtype) for g, dtype in zip(found, ctx.dtypes, strict=True))
-        return gu.flatten(-2), gweight.flatten(-2), gbias.flatten(), gtaps.T, gskip, None
+        return gu.flatten(-2), gweight.flatten(-2).T[:, None], gbias.flatten(), gtaps.T, gskip, None
 
 
 class Taps(torch.autograd.Function):
