@@ -19,7 +19,7 @@ __all__ = ["Operator", "Taps"]
 class Operator(torch.autograd.Function):
     """u (B, L, 3 D) -> (B, L, D): short filter, gates and long convolution of order 2.
 
-    weight (3 D, 1, 3) and bias (3 D,) of the short filter, taps (D, L) of the long one, skip (D,), which is one more tap
+    weight (3 D, 1, 3) and bias (3 D,) of the short filter, taps (D, L) of the long one, skip (D,), one more tap
     at 0. keep: whether a backward may follow.
     """
 
