@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from gfm_lab import runs, training
+from gfm_lab.checkpoints import checkpoint_names, load_model
 from gfm_lab.heads import token_loss
 from gfm_lab.mixers import MIXERS
 from gfm_lab.model import (
@@ -748,6 +749,28 @@ def test_finetuning_learns_and_saves_what_it_predicts(method, tmp_path):
         assert torch.equal(again.body.embeddings.token.weight, before["body.embeddings.token.weight"])
     best = min((line["valid_loss"], line["step"]) for line in run.log[1:] if "valid_loss" in line)
     assert run.kept_step == best[1] and run.metrics["loss"] == best[0]
+
+
+@pytest.mark.parametrize("name", checkpoint_names())
+def test_every_shipped_checkpoint_takes_every_method(name, tmp_path):
+    model, tokenizer = load_model(name)
+    before = {key: p.clone() for key, p in model.body.state_dict().items()}
+    rows = [(part[0][:8], [0, 1] * 4) for part in (FT_TRAIN, FT_VALID)]
+    options = FT | {"epochs": 1, "batch_size": 8, "learning_rate": 1e-2, "warmup": 0}
+    for method in ("probe", "lora", "full"):
+        run = finetune(
+            model, tokenizer, *rows, tmp_path / method, task="classification", method=method, **options
+        )
+        assert run.predictions.shape == (8, 2) and np.isfinite(run.predictions).all()
+        again, _ = load_model(tmp_path / method)  # LoRA's matrices were added: an ordinary model
+        changed = {key for key, p in again.body.state_dict().items() if not torch.equal(p, before[key])}
+        assert bool(changed) == (method != "probe")
+        if method == "lora":  # thin matrices stand beside linear maps alone
+            linear = {
+                f"{key}.weight" for key, m in again.body.named_modules() if isinstance(m, torch.nn.Linear)
+            }
+            assert changed <= linear
+    assert same(before, model.body.state_dict())
 
 
 def test_regression_answers_in_the_units_of_the_labels(tmp_path):
