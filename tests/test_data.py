@@ -41,6 +41,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import build_data  # noqa: E402
 import data_genomes  # noqa: E402
 import data_human_fly  # noqa: E402
+import data_leaks  # noqa: E402
 import data_variants  # noqa: E402
 from data_readme import readme_text  # noqa: E402
 from data_sources import PACKAGES, RAW, SourceError, Sources  # noqa: E402
@@ -72,7 +73,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_every_file_is_the_one_the_manifest_describes() -> None:
-    listed = {"manifest.json", "README.md", "baselines.json"}
+    listed = {"manifest.json", "README.md", "baselines.json", "leaks.json"}
     for name, about in MANIFEST["tables"].items():
         for file, expected in about["files"].items():
             packed = (DATA / name / file).read_bytes()
@@ -136,6 +137,33 @@ def test_baselines_cover_every_table_and_lie_within_tolerance() -> None:
             continue
         over = row["value"] - row["expected"]
         assert (over if row["bound"] == "at most" else abs(over)) <= row["tolerance"] + 1e-9, row["what"]
+
+
+def test_leak_report_covers_every_split_of_these_very_tables() -> None:
+    report = json.loads((DATA / "leaks.json").read_text(encoding="utf-8"))
+    expected = [
+        (name, column)
+        for name in TABLES
+        for column in MANIFEST["tables"][name]["columns"]
+        if column.startswith("split")
+    ]
+    assert [(row["table"], row["split"]) for row in report["leaks"]] == expected
+    for name in TABLES:  # a table that was cut anew has to be examined anew
+        content = MANIFEST["tables"][name]["files"]["table.tsv.gz"]["content_sha256"]
+        assert report["tables"][name] == content, f"run tools/data_leaks.py: {name} has changed"
+    readme = (DATA / "README.md").read_text(encoding="utf-8")
+    for row in report["leaks"]:
+        assert row["equal"] == 0 and row["why"] in readme
+    share = {(row["table"], row["split"]): row["near"] / row["test"] for row in report["leaks"]}
+    assert share["splice-mpra", "split"] == 1 and share["yeast-ars", "split"] == 0
+    assert max(v for (name, _), v in share.items() if name not in data_leaks.LIBRARIES) < 0.04
+
+
+@pytest.mark.parametrize(("name", "column"), [("human-promoters", "split"), ("splice-mpra", "split_block")])
+def test_leak_report_is_what_the_finder_finds(name: str, column: str) -> None:
+    report = json.loads((DATA / "leaks.json").read_text(encoding="utf-8"))["leaks"]
+    (row,) = [row for row in report if (row["table"], row["split"]) == (name, column)]
+    assert data_leaks.examine(load_data(name), column) == row
 
 
 # ---------------------------------------------------------------------------------------------------------

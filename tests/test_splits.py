@@ -1,4 +1,4 @@
-"""splits.py: shared k-mers against a set of strings, leaks and duplicates against their definitions."""
+"""splits.py: every kind of split holds out what it says; planted near copies are found, unrelated DNA is not."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gfm_lab.sequence import SequenceError, reverse_complement
-from gfm_lab.splits import duplicates, leaks, shared_kmer_fraction, shared_kmer_mask
+from gfm_lab.splits import (
+    KINDS,
+    duplicates,
+    homology_groups,
+    leaks,
+    near_leaks,
+    near_pairs,
+    shared_kmer_fraction,
+    shared_kmer_mask,
+    split_by,
+)
 
 dna = st.text(alphabet="ACGTacgtN", max_size=60)
 
@@ -132,3 +142,221 @@ def test_duplicates_are_exactly_the_repeated_ones(sequences):
 def test_duplicates_do_not_count_the_other_strand():
     assert duplicates(["AACG", "CGTT"]).empty
     assert duplicates(["AACG", "CGTT", "aacg"])["row"].tolist() == [0, 2]
+
+
+# ---- Making a split ----
+
+
+def random_dna(rng, count, length):
+    return ["".join(row) for row in np.array(list("ACGT"))[rng.integers(0, 4, (count, length))]]
+
+
+def mutate(rng, sequence, rate):
+    """Exactly round(rate * length) substitutions, each to another base."""
+    letters = list(sequence)
+    for i in rng.choice(len(letters), round(rate * len(letters)), replace=False):
+        letters[i] = rng.choice([base for base in "ACGT" if base != letters[i]])
+    return "".join(letters)
+
+
+sizes = st.lists(st.integers(1, 6), min_size=8, max_size=40)
+
+
+@settings(max_examples=100, deadline=None)
+@given(sizes, st.integers(0, 5))
+def test_groups_stay_whole_and_shares_are_met_within_a_group(sizes, seed):
+    groups = [f"g{i}" for i, n in enumerate(sizes) for _ in range(n)]
+    fractions = {"train": 0.6, "valid": 0.2, "test": 0.2}
+    try:
+        parts = split_by("group", groups, fractions=fractions, seed=seed)
+    except ValueError as error:
+        assert "nothing is left for" in str(error) or "holds" in str(error)
+        return
+    assert parts.tolist() == split_by("group", groups, fractions=fractions, seed=seed).tolist()
+    of = {}
+    for group, part in zip(groups, parts, strict=True):
+        assert of.setdefault(group, part) == part
+    for name, fraction in fractions.items():
+        assert abs((parts == name).sum() - fraction * len(groups)) <= max(sizes) + 1
+
+
+def test_seeds_change_a_split_and_folds_are_equal():
+    genes = [f"gene {i // 3}" for i in range(300)]
+    a, b = (split_by("group", genes, seed=seed) for seed in (0, 1))
+    assert (a != b).any()
+    folds = split_by("group", genes, fractions=5)
+    assert {name: int((folds == name).sum()) for name in set(folds)} == dict.fromkeys("01234", 60)
+
+
+def test_random_split_keeps_equal_dna_together():
+    rng = np.random.default_rng(0)
+    ones = random_dna(rng, 100, 30)
+    sequences = ones + [reverse_complement(s) for s in ones] + [s.lower() for s in ones]
+    parts = split_by("random", sequences)
+    assert leaks(sequences, parts.tolist()).empty
+    assert (parts == "test").sum() == 30 and (parts == "valid").sum() == 30
+    assert len(set(split_by("random", range(50)))) == 3  # numbers and names are items as well
+
+
+def test_regions_are_contiguous_and_apart():
+    rng = np.random.default_rng(1)
+    start = rng.integers(0, 100_000, 2_000)
+    spans = np.stack([start, start + 300], axis=1)
+    parts = split_by("region", spans, gap=500)
+    last = -np.inf
+    for name in ("train", "valid", "test"):
+        mine = spans[parts == name]
+        assert mine[:, 0].min() > last
+        last = mine[:, 1].max() + 500 - 1
+    assert 0 < (parts == "out").sum() < 60
+    assert (parts == "train").mean() == pytest.approx(0.8, abs=0.02)
+    whole = split_by("region", start, fractions={"test": 0.5, "train": 0.5})
+    assert start[whole == "test"].max() < start[whole == "train"].min()
+
+
+def test_chromosomes_are_chosen_by_name_or_by_lot():
+    names = ["chr2L", "chr2R", "chr3L", "chr3R", "chrX"] * 20
+    held = {"test": ["chrX"], "valid": "chr3R"}
+    parts = split_by("chromosome", names, held=held)
+    assert {n: p for n, p in zip(names, parts, strict=True)} == {
+        "chr2L": "train", "chr2R": "train", "chr3L": "train", "chr3R": "valid", "chrX": "test",
+    }  # fmt: skip
+    lot = split_by("chromosome", names, fractions=5)
+    assert len({(n, p) for n, p in zip(names, lot, strict=True)}) == 5
+    with pytest.raises(ValueError, match="'chrY' is held out for test but does not occur"):
+        split_by("chromosome", names, held={"test": ["chrY"]})
+    with pytest.raises(ValueError, match="'chrX' is held out for test and for valid"):
+        split_by("chromosome", names, held={"test": ["chrX"], "valid": ["chrX"]})
+
+
+def test_block_holds_out_the_bases_at_its_places():
+    sequences = random_dna(np.random.default_rng(2), 400, 9)
+    parts = split_by("block", sequences, places=[2, 7], held={"test": ["GG"], "valid": ["AG"]})
+    pair = np.array([s[2] + s[7] for s in sequences])
+    assert ((pair == "GG") == (parts == "test")).all() and ((pair == "AG") == (parts == "valid")).all()
+    lot = split_by("block", sequences, places=[2, 7])
+    assert all(len(set(lot[pair == p])) == 1 for p in set(pair))
+    with pytest.raises(ValueError, match="needs places"):
+        split_by("block", sequences)
+    with pytest.raises(ValueError, match="do not all lie in 0 to 8"):
+        split_by("block", sequences, places=[9])
+
+
+def test_homology_split_leaves_no_near_copy_across():
+    rng = np.random.default_rng(3)
+    founders = random_dna(rng, 60, 200)
+    sequences, family = [], []
+    for number, founder in enumerate(founders):
+        member = founder
+        for _ in range(1 + number % 4):  # a chain: each a mutant of the one before, on alternating strands
+            sequences.append(member)
+            family.append(number)
+            member = reverse_complement(mutate(rng, member, 0.03))
+    groups = homology_groups(sequences)
+    assert len(set(groups)) == 60 == len(set(zip(groups, family, strict=True)))
+    parts = split_by("homology", sequences)
+    assert near_leaks(sequences, parts.tolist(), identity=0.91).empty
+    careless = split_by("random", sequences)
+    assert len(near_leaks(sequences, careless.tolist(), identity=0.91)) > 20
+
+
+def test_splits_that_cannot_be_made_say_why():
+    with pytest.raises(ValueError, match="2 items cannot fill 3 splits"):
+        split_by("random", ["A", "C"])
+    with pytest.raises(ValueError, match="2 groups cannot fill 5 splits"):
+        split_by("group", ["a", "b"] * 10, fractions=5)
+    with pytest.raises(ValueError, match="group 'big' holds 90 of 100 items, more than the largest"):
+        split_by("group", ["big"] * 90 + list("abcdefghij"))
+    with pytest.raises(ValueError, match="class 1 does not occur in test"):
+        split_by("chromosome", [*"aabbc"], held={"valid": "b", "test": "c"}, labels=[0, 1, 0, 1, 0])
+    with pytest.raises(ValueError, match="class 0 does not occur in valid"):
+        split_by("chromosome", [*"aabcc"], held={"valid": "b", "test": "c"}, labels=[0, 1, 1, 0, 1])
+    with pytest.raises(ValueError, match="no kind of split 'gene'"):
+        split_by("gene", ["a"])
+    with pytest.raises(ValueError, match="add up to 1"):
+        split_by("random", range(9), fractions={"train": 0.9, "test": 0.2})
+    with pytest.raises(ValueError, match="3 labels but 4 items"):
+        split_by("random", range(4), labels=[0, 1, 0])
+    with pytest.raises(ValueError, match="nothing is left for valid"):
+        split_by("chromosome", ["a", "b"], held={"test": ["b"]})
+    assert len(KINDS) == 6
+
+
+# ---- Near duplicates ----
+
+
+def test_planted_near_copies_are_found_and_unrelated_dna_is_not():
+    rng = np.random.default_rng(4)
+    sequences = random_dna(rng, 1_600, 300)
+    splits = ["train"] * 1_200 + ["test"] * 400
+    rates = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05]
+    for i in range(240):
+        copy = mutate(rng, sequences[i * 5], rates[i % 6])
+        sequences[1_200 + i] = reverse_complement(copy) if i % 2 else copy
+    found = near_leaks(sequences, splits)
+    found = found[found["split"] == "test"]
+    assert set(found["row"]) == set(range(1_200, 1_440))  # all that were planted, and nothing else
+    assert (found["match"] == [(row - 1_200) * 5 for row in found["row"]]).all()
+    assert (found["strand"] == ["-" if row % 2 else "+" for row in found["row"]]).all()
+    true = 1 - np.array([rates[(row - 1_200) % 6] for row in found["row"]])
+    assert np.abs(found["identity"] - true).max() < 0.04 and np.abs(found["identity"] - true).mean() < 0.01
+    back = near_leaks(sequences, splits)
+    assert set(back.loc[back["split"] == "train", "row"]) == {i * 5 for i in range(240)}
+
+
+def test_a_shared_stretch_is_found_with_its_share():
+    rng = np.random.default_rng(5)
+    genome = random_dna(rng, 1, 3_000)[0]
+    sequences = [genome[i : i + 300] for i in range(0, 2_400, 300)] + [genome[150:450], genome[2_500:2_800]]
+    found = near_leaks(sequences, ["train"] * 8 + ["test"] * 2)
+    mine = found[found["split"] == "test"]
+    assert mine["row"].tolist() == [8]  # the other test window overlaps nothing
+    assert mine["containment"].item() == pytest.approx(135 / 285) and mine["match"].item() in (0, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.text("AC", min_size=12, max_size=12), st.sampled_from("ab")), min_size=2, max_size=15
+    ),
+    st.sampled_from([0.7, 0.9, 1.0]),
+)
+def test_aligned_near_copies_are_those_of_the_definition(pairs, identity):
+    sequences, splits = [p[0] for p in pairs], [p[1] for p in pairs]
+    found = near_leaks(sequences, splits, identity=identity, aligned=True)
+    for row, (mine, split) in enumerate(pairs):
+        scores = [
+            np.mean([x == y for x, y in zip(mine, other, strict=True)])
+            for other, its in pairs
+            if its != split
+        ]
+        lines = found[found["row"] == row]
+        if scores and max(scores) >= identity - 1e-9:
+            assert lines["identity"].item() == pytest.approx(max(scores))
+            assert splits[lines["match"].item()] == lines["match_split"].item() != split
+        else:
+            assert lines.empty
+
+
+def test_many_copies_of_one_repeat_are_found_in_bounded_work():
+    # A repeat in every row proposes no more than `most` partners a k-mer, and each row still finds one.
+    rng = np.random.default_rng(6)
+    repeat = random_dna(rng, 1, 100)[0]
+    sequences = [a + repeat + b for a, b in zip(*(random_dna(rng, 400, 50) for _ in range(2)), strict=True)]
+    splits = ["train"] * 300 + ["test"] * 100
+    found = near_leaks(sequences, splits)
+    assert set(found["row"]) == set(range(400))
+    assert len(near_pairs(sequences)) < 400 * 399 / 4
+    assert len(set(homology_groups(sequences))) == 1
+
+
+def test_near_leaks_refuses_what_cannot_be_compared():
+    with pytest.raises(ValueError, match="2 sequences but 1 splits"):
+        near_leaks(["A", "C"], ["train"])
+    with pytest.raises(ValueError, match="lengths run from 1 to 2"):
+        near_leaks(["A", "CC"], ["train", "test"], aligned=True)
+    with pytest.raises(ValueError, match="k=40"):
+        near_pairs(["A"], k=40)
+    assert near_leaks(["ACGT", "ACGT"], ["train", "test"]).empty  # shorter than k: nothing to compare
+    assert near_leaks([], []).empty
+    assert near_leaks(["N" * 40, "N" * 40], ["train", "test"]).empty

@@ -1,12 +1,16 @@
-"""data/README.md from data/manifest.json and data/baselines.json; nothing in it is typed by hand."""
+"""data/README.md from data/manifest.json, baselines.json and leaks.json; nothing in it is typed by hand."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
+
+LEAKS = Path(__file__).resolve().parent.parent / "data" / "leaks.json"  # tools/data_leaks.py makes it
 
 _HEAD = """# The course's data
 
-<!-- Made by tools/build_data.py and tools/data_baselines.py from manifest.json and baselines.json: do not edit. -->
+<!-- Made by tools/build_data.py from manifest.json, baselines.json and leaks.json: do not edit. -->
 
 Small, real tables, made from public packages by `make data` (`python tools/build_data.py`), each raw file and
 each result checked by sha256. `gfm_lab.load_data(name)` reads them; `load_data(name).describe()` prints what
@@ -17,13 +21,18 @@ redistributable set was at hand. The nearest things are the two reporter assays 
 """
 
 
-def readme_text(manifest: dict[str, Any], baselines: dict[str, Any] | None) -> str:
-    """The whole README. Without `baselines` (not computed yet) that section says so."""
+def readme_text(
+    manifest: dict[str, Any], baselines: dict[str, Any] | None, leaks: dict[str, Any] | None = None
+) -> str:
+    """The whole README. Without `baselines` or leaks (by default data/leaks.json) those sections say so."""
     tables = manifest["tables"]
+    if leaks is None and LEAKS.exists():
+        leaks = json.loads(LEAKS.read_text(encoding="utf-8"))
     parts = [
         _HEAD,
         _overview(tables),
         _overlaps(tables),
+        _leaks(leaks),
         _baselines(baselines),
         "## The tables, one by one\n",
     ]
@@ -84,6 +93,29 @@ def _overlaps(tables: dict[str, Any]) -> str:
     )
 
 
+def _leaks(leaks: dict[str, Any] | None) -> str:
+    title = "## What the test rows of a table share with its training rows\n\n"
+    if leaks is None:
+        return title + "Not computed yet: run `python tools/data_leaks.py`.\n"
+    rows = []
+    for row in leaks["leaks"]:
+        near = f"{row['near']:,} ({row['near'] / row['test']:.1%})"
+        if row["near_class_1"] is not None and row["near"]:
+            near += f", {row['near_class_1']:,} of class 1"
+        nearest = "" if row["nearest"] is None else f" Nearest, in the median: {row['nearest']} bases."
+        cells = [f"`{row['table']}`", f"`{row['split']}`", f"{row['test']:,}", str(row["equal"]), near]
+        rows.append([*cells, row["how"], row["why"] + nearest])
+    return (
+        title
+        + "`python tools/data_leaks.py` looks for copies with `gfm_lab.splits`: *equal*, letter for letter or as\n"
+        + "reverse complement, and *near*. Libraries of variants are compared place by place. Elsewhere identity is\n"
+        + "estimated without an alignment, from the share c of the shorter one's 16-mers that the two share, as c^(1/16);\n"
+        + "0.9 means c >= 0.185. A stretch that two sequences share whole counts as well as a copy with mutations all\n"
+        + "over. Copies more diverged than that, and related proteins, are not found this way.\n\n"
+        + _grid(["table", "split", "test rows", "equal", "near", "near means", "what it is"], rows)
+    )
+
+
 def _baselines(baselines: dict[str, Any] | None) -> str:
     title = "## Baselines\n\n"
     if baselines is None:
@@ -97,9 +129,9 @@ def _baselines(baselines: dict[str, Any] | None) -> str:
         else:
             expected = f"{b['expected']:g} ± {b['tolerance']:g}"
         sizes = f"{b['train']:,} / {b['test']:,}" if b["train"] else f"{b['test']:,}"
-        rows.append(
-            [f"`{b['table']}`", b["what"], b["measure"], f"{b['value']:.3f}", expected, sizes, b["note"]]
-        )
+        interval = "-" if b.get("low") is None else f"{b['low']:.3f} to {b['high']:.3f}"
+        score = [b["what"], b["measure"], f"{b['value']:.3f}", interval]
+        rows.append([f"`{b['table']}`", *score, expected, sizes, b["note"]])
     return (
         title
         + "What simple methods reach on the test split, recomputed from these very files by\n"
@@ -122,7 +154,14 @@ def _baselines(baselines: dict[str, Any] | None) -> str:
         + "and the *expected* beside that row was put there with its value in view.\n"
         + "The bar for a model is neither, but the lowest baseline under its protocol: the rows *best*. Part of what\n"
         + "their long words know are repeats (see the table above).\n\n"
-        + _grid(["table", "baseline", "measure", "value", "expected", "train / test", "how"], rows)
+        + "**Intervals** hold 95 % of 1,000 bootstrap resamples (2,000 for genomes) of the test rows, the model held\n"
+        + "fixed: of genes (`human-splice-sites`, `human-promoters`), loci (`fly-promoters`), chains of near\n"
+        + "variants (`yeast-ars`), blocks of 20 kb (`thousand-genomes-chr20`), windows of 2,000\n"
+        + "bases (genomes), else of single rows. They leave out how far another training set would move a number.\n\n"
+        + _grid(
+            ["table", "baseline", "measure", "value", "95 % interval", "expected", "train / test", "how"],
+            rows,
+        )
     )
 
 
