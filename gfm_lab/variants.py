@@ -102,7 +102,8 @@ def score_variants(
         table = pd.DataFrame(
             [variant[:5] for variant in given], columns=["chrom", "position", "ref", "alt", "id"]
         )
-    table["kind"] = [variant.kind for variant in given]
+    if "kind" not in table:
+        table["kind"] = [variant.kind for variant in given]
     table["score"] = np.array([scored.score for scored in found], dtype=float)
     if options.get("on_error") == "nan":
         table["problem"] = [scored.problem for scored in found]
