@@ -13,7 +13,7 @@ training items. A judge shares the data's noise and blind spots; the last word i
     gradient    the oracle's gradient ranks all single substitutions at once; true scores decide
     gumbel      Gumbel-softmax: gradient ascent on relaxed letters, with hard letters forwards
 
-Read in this order: `guided_design`, `substitution_scores`, then the four searches. Introduced in notebook 13.
+The searches themselves stand in `gfm_lab.searches`. Introduced in notebook 13.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,25 @@ import torch
 from gfm_lab.baselines import codes_of
 from gfm_lab.evaluation import _batches, _four, _ready
 from gfm_lab.generation import _bases_of, _control, _must_fit, _must_write
-from gfm_lab.sequence import SequenceError
+from gfm_lab.searches import (
+    SEARCHES,
+    Options,
+    Prior,
+    Scored,
+    Space,
+    distances,
+    hamming,
+    metropolis,
+    mutants,
+    numbers_of,
+    random_mutants,
+    space_of,
+    substitution_scores,
+    to_codes,
+    to_text,
+    to_texts,
+    whole,
+)
 
 __all__ = [
     "Designs",
@@ -44,13 +62,9 @@ __all__ = [
     "substitution_scores",
 ]
 
-BASES = np.frombuffer(b"ACGT", dtype=np.uint8)
 ROUNDS = {"genetic": 60, "mcmc": 500, "gradient": 60, "gumbel": 150}  # steps of a search, unless told
 POPULATION = 200  # sequences that a search holds at the same time
-LEARNING_RATE = 0.3  # of the relaxed letters' Adam
 RESAMPLES = 1000
-
-Prior = Callable[[list[str]], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +106,7 @@ class Designs:
                 row[column] = float(values.mean())
                 row[f"{column}_low"], row[f"{column}_high"] = _interval(values, resamples, seed)
             row["agreement"] = _spearman(oracle, judge)
-            row["diversity"] = _diversity(_codes(rows_of["sequence"].tolist()))
+            row["diversity"] = _diversity(to_codes(rows_of["sequence"].tolist()))
             row["distance"] = float(rows_of["distance"].mean())
             row["nearest"] = float(rows_of["nearest"].mean())
             rows[name] = row
@@ -177,15 +191,15 @@ def guided_design(
     Genetic algorithms on DNA predictors: Vaishnav et al. 2022 (doi:10.1038/s41586-022-04506-6). A prior against
     sequences that fool the oracle: Brookes et al. 2019 (arXiv:1901.10060). Introduced in notebook 13.
     """
-    if method not in _SEARCHES:
-        raise ValueError(f"there is no method {method!r}: choose one of {', '.join(_SEARCHES)}")
+    if method not in SEARCHES:
+        raise ValueError(f"there is no method {method!r}: choose one of {', '.join(SEARCHES)}")
     _two_predictors(oracle, judge)
-    _whole(rounds=ROUNDS[method] if rounds is None else rounds, population=population, apart=apart)
-    _whole(n=n, batch_size=batch_size)
-    _whole(seed=seed, least=0)
+    whole(rounds=ROUNDS[method] if rounds is None else rounds, population=population, apart=apart)
+    whole(n=n, batch_size=batch_size)
+    whole(seed=seed, least=0)
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature is {temperature!r}: it must be a finite number above 0")
-    space = _space(wild_type, distance, positions)
+    space = space_of(wild_type, distance, positions)
     if n > space.size():
         raise ValueError(
             f"n is {n:,}, but only {space.size():,} sequences lie within {distance} of the wild type at "
@@ -197,53 +211,26 @@ def guided_design(
     }
     differentiable = method in ("gradient", "gumbel")
     if differentiable:
-        substitution_scores(oracle, [_text(space.wild)])  # says what is missing before the search begins
+        substitution_scores(oracle, [to_text(space.wild)])  # says what is missing before the search begins
 
     random = np.random.default_rng(seed)
-    scored = _Scored(predict["oracle"], prior, temperature, batch_size)
-    options = _Options(ROUNDS[method] if rounds is None else rounds, max(population, n), temperature, seed)
-    last = _SEARCHES[method](scored, space, options, random, *([oracle] if differentiable else []))
+    scored = Scored(predict["oracle"], prior, temperature, batch_size)
+    options = Options(ROUNDS[method] if rounds is None else rounds, max(population, n), temperature, seed)
+    last = SEARCHES[method](scored, space, options, random, *([oracle] if differentiable else []))
     chosen = _choose(scored, last, n, apart, space)
 
     sets = {"designs": chosen, "wild type": space.wild[None]}
     far = (chosen != space.wild).sum(axis=1)
-    sets["random mutants"] = _mutants(space, far, random, different=True)
-    many = _mutants(space, random.choice(far, max(scored.calls, n)), random, different=False)
+    sets["random mutants"] = mutants(space, far, random, different=True)
+    many = mutants(space, random.choice(far, max(scored.calls, n)), random, different=False)
     many = np.unique(many, axis=0)
-    sets["random best by oracle"] = many[np.argsort(-predict["oracle"](_texts(many)), kind="stable")[:n]]
-    best = np.lexsort((-predict["oracle"](_texts(known)), -values))[:n]
+    sets["random best by oracle"] = many[np.argsort(-predict["oracle"](to_texts(many)), kind="stable")[:n]]
+    best = np.lexsort((-predict["oracle"](to_texts(known)), -values))[:n]
     sets["training best"] = known[best]
     frame = _frame(sets, predict, space.wild, known)
     settings = {"distance": distance, "n": n, "seed": seed, "rounds": options.rounds, "apart": apart}
     settings |= {"population": options.population, "temperature": temperature, "prior": prior is not None}
     return Designs(frame, method, scored.calls, settings)
-
-
-def substitution_scores(predictor: Any, sequences: Sequence[str]) -> np.ndarray:
-    """(N, L, 4) how much each substitution would change the prediction, to first order; 0 at the letter that stands.
-
-    One backward pass instead of 3 L predictions: the gradient with respect to the one-hot letters, minus its value at
-    the letter that stands there. Exact for a linear predictor, a guess elsewhere (Kelley et al. 2016,
-    doi:10.1101/gr.200535.115, compares both).
-
-    Args:
-        predictor: with `.forward(one_hot)`, (N, L, 4) -> (N,), differentiable.
-        sequences: of one length, A, C, G, T.
-
-    Raises ValueError where `forward` is missing, has no gradient or another shape. Introduced in notebook 13.
-    """
-    codes = _codes(sequences)
-    hot = torch.eye(4)[torch.from_numpy(codes.astype(np.int64))].requires_grad_()  # (N, L, 4)
-    with torch.enable_grad():
-        out = _forward(predictor, hot)
-        if not out.requires_grad:
-            raise ValueError(
-                f"{type(predictor).__name__}.forward has no gradient: it must compute in torch, without no_grad, "
-                f"numpy or detach; or use the method 'genetic' or 'mcmc'"
-            )
-        (slope,) = torch.autograd.grad(out.sum(), hot)
-    slope = slope.double().numpy()
-    return slope - np.take_along_axis(slope, codes[..., None].astype(np.int64), axis=2)
 
 
 def log_odds(predictor: Any, positive: int = 1) -> SimpleNamespace:
@@ -275,38 +262,6 @@ def log_odds(predictor: Any, positive: int = 1) -> SimpleNamespace:
     )
 
 
-def metropolis(
-    log_density: Callable[[list[str]], np.ndarray],
-    wild_type: str,
-    *,
-    distance: int,
-    positions: Sequence[int] | None = None,
-    chains: int = 64,
-    steps: int = 500,
-    seed: int = 0,
-    batch_size: int = 512,
-) -> list[str]:
-    """The last states of independent Metropolis chains: samples of exp(log_density) within a distance of a wild type.
-
-    Half of the proposals change one base, half revert one mutation and make another one elsewhere; both are as likely
-    forwards as backwards, so that the chance to accept is min(1, density ratio) (Metropolis et al. 1953,
-    doi:10.1063/1.1699114). A step out of the ball is refused. Chains start at random mutants: take steps enough to
-    forget them.
-
-    Args:
-        log_density: sequences -> (N,) nats, up to a constant.
-        wild_type, distance, positions: as in `guided_design`.
-        chains, steps, seed: whole numbers; batch_size: sequences scored at once.
-
-    Raises ValueError and SequenceError as `guided_design` does. Introduced in notebook 13.
-    """
-    _whole(chains=chains, steps=steps, batch_size=batch_size)
-    space = _space(wild_type, distance, positions)
-    scored = _Scored(log_density, None, 1.0, batch_size)
-    random = np.random.default_rng(seed)
-    return _texts(_mcmc(scored, space, _Options(steps, chains, 1.0, seed), random))
-
-
 def log_likelihood(
     model: Any,
     tokenizer: Any,
@@ -330,7 +285,7 @@ def log_likelihood(
     Raises ValueError as `generate` does, and for sequences of several lengths. Introduced in notebook 13.
     """
     _must_write(model)
-    letters, codes = _bases_of(tokenizer), _codes(sequences)
+    letters, codes = _bases_of(tokenizer), to_codes(sequences)
     left, right = (np.tile(codes_of(part), (len(codes), 1)) for part in (before, after))
     codes = np.concatenate([left, codes, right], axis=1)
     letters = letters._replace(prefix=[*letters.prefix, *_control(tokenizer, control)])
@@ -350,287 +305,7 @@ def log_likelihood(
     return found - (math.log(4) if ahead == 0 and not before else 0.0)
 
 
-def random_mutants(
-    wild_type: str, mutations: Sequence[int], positions: Sequence[int] | None = None, seed: int = 0
-) -> list[str]:
-    """One random mutant for each number of `mutations` (1 and more), all different: the baseline of every design.
-
-    Raises ValueError for more mutations than positions, or more mutants than there are. Introduced in notebook 13.
-    """
-    mutations = np.asarray(mutations, dtype=int)
-    space = _space(wild_type, int(mutations.max(initial=1)), positions)
-    for k, wanted in zip(*np.unique(mutations, return_counts=True), strict=True):
-        if k < 1 or wanted > math.comb(len(space.positions), k) * 3 ** int(k):
-            raise ValueError(f"there are no {wanted:,} different mutants with {k} mutations here")
-    return _texts(_mutants(space, mutations, np.random.default_rng(seed), different=True))
-
-
-def distances(sequences: Sequence[str], others: Sequence[str]) -> np.ndarray:
-    """(N, M) Hamming distances between two lists of sequences of one length. Introduced in notebook 13."""
-    a, b = _codes(sequences), _codes(others)
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"Hamming distance needs one length, not {a.shape[1]:,} and {b.shape[1]:,}")
-    return _hamming(a, b)
-
-
-# ---- Where a search may go ----
-
-
-class _Space(NamedTuple):
-    """The sequences within `distance` of `wild` (L,), changed at `positions` (P,) alone."""
-
-    wild: np.ndarray
-    positions: np.ndarray
-    distance: int
-
-    def size(self) -> int:
-        """Sequences that are not the wild type itself."""
-        return sum(math.comb(len(self.positions), k) * 3**k for k in range(1, self.distance + 1))
-
-    def mutated(self, codes: np.ndarray) -> np.ndarray:
-        """(N, P) bool."""
-        return codes[:, self.positions] != self.wild[self.positions]
-
-
-def _space(wild_type: str, distance: int, positions: Sequence[int] | None) -> _Space:
-    wild = codes_of(wild_type)
-    if len(wild) == 0:
-        raise ValueError("the wild type is empty")
-    if (wild > 3).any():
-        at = int((wild > 3).argmax())
-        raise SequenceError(
-            f"found {wild_type[at]!r}: a wild type is of A, C, G and T alone", position=at + 1
-        )
-    places = np.arange(len(wild)) if positions is None else np.asarray(positions, dtype=int).ravel()
-    if len(places) == 0 or len(np.unique(places)) < len(places):
-        raise ValueError("positions must be different indices, at least one")
-    if places.min() < 0 or places.max() >= len(wild):
-        wrong = places[(places < 0) | (places >= len(wild))][0]
-        raise ValueError(
-            f"position {wrong} lies outside the wild type: indices run from 0 to {len(wild) - 1}"
-        )
-    if (
-        isinstance(distance, bool)
-        or not isinstance(distance, int | np.integer)
-        or not 1 <= distance <= len(places)
-    ):
-        raise ValueError(
-            f"distance is {distance!r}: it must be a whole number from 1 to the {len(places)} bases that may change"
-        )
-    return _Space(wild, np.sort(places), int(distance))
-
-
-def _mutants(
-    space: _Space, mutations: np.ndarray, random: np.random.Generator, different: bool
-) -> np.ndarray:
-    """(N, L) random mutants with these numbers of mutations; `different`: no two alike (there must be enough)."""
-    mutations = np.asarray(mutations)
-    found = np.tile(space.wild, (len(mutations), 1))
-    todo, seen = np.arange(len(mutations)), set()
-    while len(todo):
-        keys = random.random((len(todo), len(space.positions)))
-        mutate = (
-            keys.argsort(axis=1).argsort(axis=1) < mutations[todo, None]
-        )  # so many places, all alike likely
-        shift = random.integers(1, 4, mutate.shape).astype(np.uint8) * mutate
-        fresh = np.tile(space.wild, (len(todo), 1))
-        fresh[:, space.positions] = (fresh[:, space.positions] + shift) % 4
-        found[todo] = fresh
-        if not different:
-            break
-        again = []
-        for row, codes in zip(todo, fresh, strict=True):
-            if codes.tobytes() in seen:
-                again.append(row)
-            seen.add(codes.tobytes())
-        todo = np.array(again, dtype=int)
-    return found
-
-
-def _propose(codes: np.ndarray, space: _Space, random: np.random.Generator) -> np.ndarray:
-    """(N, L) one symmetric step for each row: a substitution, or one mutation moved. Rows that would leave stay."""
-    new, rows = codes.copy(), np.arange(len(codes))
-    mutated = space.mutated(codes)
-    keys = random.random(mutated.shape)
-    at = keys.argmax(axis=1)  # a uniform place among all, and among mutated and unmutated ones
-    old = np.where(mutated, keys, -1).argmax(axis=1)
-    fresh = np.where(mutated, -1, keys).argmax(axis=1)
-    count = mutated.sum(axis=1)
-    swap = random.random(len(codes)) < 0.5
-    stay = swap & (
-        (count == 0) | (count == mutated.shape[1])
-    )  # nothing to move: staying keeps the step symmetric
-    swap &= ~stay
-    shift = random.integers(1, 4, len(codes)).astype(np.uint8)
-    place = space.positions[np.where(swap, fresh, at)]
-    back = space.positions[old[swap]]
-    new[swap, back] = space.wild[back]
-    new[rows, place] = (new[rows, place] + shift) % 4
-    stay |= space.mutated(new).sum(axis=1) > space.distance
-    new[stay] = codes[stay]
-    return new
-
-
-# ---- The searches ----
-
-
-class _Options(NamedTuple):
-    rounds: int
-    population: int
-    temperature: float
-    seed: int
-
-
-class _Scored:
-    """Scores sequences in batches, each once: `objective[codes.tobytes()]` keeps what was scored."""
-
-    def __init__(
-        self,
-        predict: Callable[[list[str]], np.ndarray],
-        prior: Prior | None,
-        temperature: float,
-        batch_size: int,
-    ) -> None:
-        self.predict, self.prior, self.temperature, self.batch_size = predict, prior, temperature, batch_size
-        self.objective: dict[bytes, float] = {}
-
-    @property
-    def calls(self) -> int:
-        return len(self.objective)
-
-    def __call__(self, codes: np.ndarray) -> np.ndarray:
-        """(N, L) -> (N,)"""
-        keys = [row.tobytes() for row in codes]
-        new = list(dict.fromkeys(key for key in keys if key not in self.objective))
-        for rows in _batches(len(new), self.batch_size):
-            texts = _texts(np.stack([np.frombuffer(key, dtype=np.uint8) for key in new[rows]]))
-            values = _numbers(self.predict(texts), len(texts), "the oracle")
-            if self.prior is not None:
-                values = values + self.temperature * _numbers(self.prior(texts), len(texts), "the prior")
-            self.objective.update(zip(new[rows], values.tolist(), strict=True))
-        return np.array([self.objective[key] for key in keys])
-
-
-def _start(space: _Space, count: int, random: np.random.Generator) -> np.ndarray:
-    return _mutants(space, random.integers(1, space.distance + 1, count), random, different=False)
-
-
-def _genetic(scored: _Scored, space: _Space, options: _Options, random: np.random.Generator) -> np.ndarray:
-    people = _start(space, options.population, random)
-    for _ in range(options.rounds):
-        people = np.unique(people, axis=0)
-        people = people[np.argsort(-scored(people), kind="stable")[: options.population]]
-        # Two parents a child, each the best of three (people are sorted, so that is the smallest number).
-        mother, father = random.integers(len(people), size=(2, options.population, 3)).min(axis=2)
-        child = np.where(
-            random.random((options.population, people.shape[1])) < 0.5, people[mother], people[father]
-        )
-        people = np.concatenate([people, _propose(_pull_back(child, space, random), space, random)])
-    scored(people)
-    return people[:0]  # the best of all that were scored
-
-
-def _pull_back(codes: np.ndarray, space: _Space, random: np.random.Generator) -> np.ndarray:
-    """Revert random mutations of rows that have too many."""
-    mutated = space.mutated(codes)
-    keys = np.where(mutated, random.random(mutated.shape), -1)
-    drop = (-keys).argsort(axis=1).argsort(axis=1) >= space.distance
-    codes = codes.copy()
-    codes[:, space.positions] = np.where(drop, space.wild[space.positions], codes[:, space.positions])
-    return codes
-
-
-def _mcmc(scored: _Scored, space: _Space, options: _Options, random: np.random.Generator) -> np.ndarray:
-    state = _start(space, options.population, random)
-    now = scored(state)
-    for _ in range(options.rounds):
-        new = _propose(state, space, random)
-        then = scored(new)
-        accept = np.log(random.random(len(state))) * options.temperature < then - now
-        state[accept], now[accept] = new[accept], then[accept]
-    return state
-
-
-def _gradient(
-    scored: _Scored, space: _Space, options: _Options, random: np.random.Generator, oracle: Any
-) -> np.ndarray:
-    state = _start(space, options.population, random)
-    now, rows = scored(state), np.arange(len(state))
-    for _ in range(options.rounds):
-        change = np.concatenate(
-            [
-                substitution_scores(oracle, _texts(state[part]))
-                for part in _batches(len(state), scored.batch_size)
-            ]
-        )[:, space.positions]  # (N, P, 4)
-        wild = space.wild[space.positions].astype(np.int64)
-        mutated = space.mutated(state)
-        back = np.where(
-            mutated, np.take_along_axis(change, wild[None, :, None], 2)[..., 0], -np.inf
-        )  # (N, P)
-        full = mutated.sum(axis=1) >= space.distance
-        # A new mutation where all are spent takes the place of the one that is missed least.
-        gain = change + np.where(full[:, None] & ~mutated, back.max(axis=1, keepdims=True), 0)[..., None]
-        here = state[:, space.positions].astype(np.int64)
-        np.put_along_axis(gain, here[..., None], -np.inf, axis=2)
-        spread = (
-            np.abs(change).mean() + 1e-12
-        )  # the noise that lets rows try different moves, on the gains' scale
-        pick = (gain / spread + random.gumbel(size=gain.shape)).reshape(len(state), -1).argmax(axis=1)
-        place, base = pick // 4, pick % 4
-        new = state.copy()
-        swap = full & ~mutated[rows, place]
-        lost = space.positions[back[swap].argmax(axis=1)]
-        new[swap, lost] = space.wild[lost]
-        new[rows, space.positions[place]] = base
-        then = scored(new)
-        better = then >= now  # the gradient only proposes
-        state[better], now[better] = new[better], then[better]
-    return state[:0]
-
-
-def _gumbel(
-    scored: _Scored, space: _Space, options: _Options, random: np.random.Generator, oracle: Any
-) -> np.ndarray:
-    generator = torch.Generator().manual_seed(int(random.integers(2**31)))
-    places = torch.from_numpy(space.positions)
-    wild = torch.from_numpy(space.wild.astype(np.int64))
-    eye, count = torch.eye(4), options.population
-    own = eye[wild[places]].bool()  # (P, 4)
-    letters = torch.zeros(count, len(places), 4, requires_grad=True)
-    optimizer = torch.optim.Adam([letters], lr=LEARNING_RATE)
-    whole = eye[wild].expand(count, -1, -1)  # (N, L, 4)
-    for step in range(options.rounds):
-        tau = 2.0 * 0.25 ** (step / options.rounds)  # from soft to harder: 2 to 0.5
-        noise = -torch.log(-torch.log(torch.rand(letters.shape, generator=generator).clamp(1e-9, 1 - 1e-7)))
-        noisy = letters + noise
-        with torch.no_grad():  # hard letters: the `distance` places that prefer another base the most
-            best, base = noisy.masked_fill(own, -math.inf).max(-1)
-            margin = best - noisy[:, own]
-            kept = margin.argsort(1, descending=True).argsort(1) < space.distance
-            base = torch.where(kept & (margin > 0), base, wild[places])
-        soft = (noisy / tau).softmax(-1)
-        mixed = eye[base] + soft - soft.detach()  # hard forwards, soft backwards
-        value = _forward(oracle, whole.index_copy(1, places, mixed))
-        (letters.grad,) = torch.autograd.grad(
-            -value.sum(), letters
-        )  # of the letters alone, not of the oracle
-        optimizer.step()
-        codes = np.tile(space.wild, (count, 1))
-        codes[:, space.positions] = base.numpy()
-        scored(codes)
-    return codes[:0]
-
-
-_SEARCHES: dict[str, Callable[..., np.ndarray]] = {
-    "genetic": _genetic,
-    "mcmc": _mcmc,
-    "gradient": _gradient,
-    "gumbel": _gumbel,
-}
-
-
-def _choose(scored: _Scored, last: np.ndarray, n: int, apart: int, space: _Space) -> np.ndarray:
+def _choose(scored: Scored, last: np.ndarray, n: int, apart: int, space: Space) -> np.ndarray:
     """(n, L), best first: of the last states, then of all that was scored, each `apart` from those before."""
     ranked = sorted(scored.objective, key=lambda key: -scored.objective[key])
     chains = sorted(dict.fromkeys(row.tobytes() for row in last), key=lambda key: -scored.objective[key])
@@ -670,7 +345,7 @@ def _two_predictors(oracle: Any, judge: Any) -> None:
         )
 
 
-def _checked(predictor: Any, name: str, space: _Space, batch_size: int) -> Callable[[list[str]], np.ndarray]:
+def _checked(predictor: Any, name: str, space: Space, batch_size: int) -> Callable[[list[str]], np.ndarray]:
     """`predict` in batches, after a try with the wild type. Raises ValueError for what cannot work."""
     predict = getattr(predictor, "predict", None)
     if predict is None:
@@ -682,47 +357,19 @@ def _checked(predictor: Any, name: str, space: _Space, batch_size: int) -> Calla
 
     def batched(texts: list[str]) -> np.ndarray:
         parts = [
-            _numbers(predict(texts[part]), len(texts[part]), f"the {name}")
+            numbers_of(predict(texts[part]), len(texts[part]), f"the {name}")
             for part in _batches(len(texts), batch_size)
         ]
         return np.concatenate(parts) if parts else np.empty(0)
 
     try:
-        result = predict([_text(space.wild)])
+        result = predict([to_text(space.wild)])
     except Exception as error:  # whatever a predictor raises at a length that it does not know
         raise ValueError(
             f"the {name} cannot read the wild type; perhaps {mismatch}. It says: {error}"
         ) from error
-    _numbers(result, 1, f"the {name}")
+    numbers_of(result, 1, f"the {name}")
     return batched
-
-
-def _numbers(values: Any, count: int, who: str) -> np.ndarray:
-    values = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-    if values.shape != (count,):
-        raise ValueError(
-            f"{who} gives shape {values.shape} for {count} sequences: one number each is needed. For classes: "
-            f"log_odds(predictor, 1), the log-odds of class 1"
-        )
-    if not np.isfinite(values).all():
-        raise ValueError(f"{who} gives numbers that are not finite")
-    return values.astype(float)
-
-
-def _forward(predictor: Any, hot: torch.Tensor) -> torch.Tensor:
-    forward = getattr(predictor, "forward", None)
-    if forward is None:
-        raise ValueError(
-            f"{type(predictor).__name__} has no forward(one_hot): a gradient cannot be taken; use the method "
-            f"'genetic' or 'mcmc'"
-        )
-    out = forward(hot)
-    if not isinstance(out, torch.Tensor) or out.shape != hot.shape[:1]:
-        shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise ValueError(
-            f"forward of one-hot letters {tuple(hot.shape)} gives {shape}: it must give {tuple(hot.shape[:1])}"
-        )
-    return out
 
 
 def _train(train: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -734,7 +381,7 @@ def _train(train: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
     sequences, values = train
     if len(sequences) != len(values) or len(sequences) == 0:
         raise ValueError(f"train has {len(sequences):,} sequences and {len(values):,} values")
-    known = _codes(sequences)
+    known = to_codes(sequences)
     if known.shape[1] != length:
         raise ValueError(f"the training sequences have {known.shape[1]} bases and the wild type {length}")
     return known, np.asarray(values, dtype=float)
@@ -745,44 +392,18 @@ def _frame(
 ) -> pd.DataFrame:
     names = np.repeat(list(sets), [len(codes) for codes in sets.values()])
     codes = np.concatenate(list(sets.values()))
-    texts = _texts(codes)
+    texts = to_texts(codes)
     columns: dict[str, Any] = {"set": names, "sequence": texts}
     columns |= {name: part(texts) for name, part in predict.items()}
     columns["distance"] = (codes != wild).sum(axis=1)
-    columns["nearest"] = _hamming(codes, known).min(axis=1)
+    columns["nearest"] = hamming(codes, known).min(axis=1)
     return pd.DataFrame(columns)
-
-
-def _whole(least: int = 1, **numbers: Any) -> None:
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{name} is {value!r}: it must be a whole number of at least {least}")
-
-
-def _codes(sequences: Sequence[str]) -> np.ndarray:
-    """(N, L) uint8 of sequences of one length."""
-    lengths = {len(text) for text in sequences}
-    if len(lengths) != 1:
-        raise ValueError(f"give at least one sequence, all of one length, not of {sorted(lengths)[:5]}")
-    return codes_of("".join(sequences)).reshape(len(sequences), -1)
-
-
-def _text(codes: np.ndarray) -> str:
-    return BASES[codes].tobytes().decode()
-
-
-def _texts(codes: np.ndarray) -> list[str]:
-    return [_text(np.minimum(row, 3)) for row in codes]
-
-
-def _hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.stack([(row != b).sum(axis=1) for row in a])
 
 
 def _diversity(codes: np.ndarray) -> float:
     if len(codes) < 2:
         return float("nan")
-    return float(_hamming(codes, codes)[np.triu_indices(len(codes), 1)].mean())
+    return float(hamming(codes, codes)[np.triu_indices(len(codes), 1)].mean())
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 import gfm_lab.generation
 from gfm_lab.design import (
-    _propose,
-    _space,
     distances,
     guided_design,
     log_likelihood,
@@ -23,6 +21,7 @@ from gfm_lab.design import (
 )
 from gfm_lab.generation import generate
 from gfm_lab.model import GenomicConfig, GenomicForCausalLM, GenomicForMaskedLM
+from gfm_lab.searches import propose, space_of
 from gfm_lab.sequence import SequenceError
 from gfm_lab.tokenization import NucleotideTokenizer
 
@@ -181,7 +180,7 @@ def test_metropolis_draws_in_proportion_to_the_prior(distance):
 @pytest.mark.parametrize("distance", [1, 2, 3])
 def test_proposals_are_symmetric(distance):
     """Each step is as likely as its reverse, counted over many draws from every state of a small ball."""
-    space = _space("AC" if distance < 3 else "ACG", min(distance, 2 if distance < 3 else 3), None)
+    space = space_of("AC" if distance < 3 else "ACG", min(distance, 2 if distance < 3 else 3), None)
     length = len(space.wild)
     states = np.array(list(itertools.product(range(4), repeat=length)), dtype=np.uint8)
     states = states[(states != space.wild).sum(1) <= space.distance]
@@ -189,7 +188,7 @@ def test_proposals_are_symmetric(distance):
     counts = np.zeros((len(states), len(states)))
     random, draws = np.random.default_rng(0), 4000
     for i, row in enumerate(states):
-        for new in _propose(np.tile(row, (draws, 1)), space, random):
+        for new in propose(np.tile(row, (draws, 1)), space, random):
             counts[i, number[new.tobytes()]] += 1
     noise = np.sqrt(counts + counts.T + 1)
     np.fill_diagonal(counts, 0)
