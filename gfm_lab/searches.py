@@ -7,8 +7,9 @@
     gradient       first-order substitution scores propose, true scores decide
     gumbel         gradient ascent on relaxed letters
 
-A search is `search(scored, space, options, random[, oracle]) -> (M, L)`: the sequences to return first (none: the best of
-all that were scored). Inside, a sequence is a row of codes, A, C, G, T as 0 to 3 in uint8. `gfm_lab.design` calls them. Introduced in notebook 13.
+A search is `search(scored, space, options, random[, oracle]) -> (M, L)`: the sequences to return first (none: the
+best of all that were scored). Inside, a sequence is a row of codes, A, C, G, T as 0 to 3 in uint8. `gfm_lab.design`
+calls them. Introduced in notebook 13.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def substitution_scores(predictor: Any, sequences: Sequence[str]) -> np.ndarray:
     """(N, L, 4) how much each substitution would change the prediction, to first order; 0 at the letter that stands.
 
     One backward pass instead of 3 L predictions: the gradient with respect to the one-hot letters, minus its value at
-    the letter that stands there. Exact for a linear predictor, a guess elsewhere (Kelley et al. 2016,
-    doi:10.1101/gr.200535.115, compares both).
+    the letter that stands there. Exact for a linear predictor, a guess elsewhere (the saliency
+    of Simonyan et al. 2013, arXiv:1312.6034, for letters).
 
     Args:
         predictor: with `.forward(one_hot)`, (N, L, 4) -> (N,), differentiable.
