@@ -96,7 +96,11 @@ class CNN(nn.Module):
         )
         places = 2 * bins if bins else length // pool
         self.last = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(width * places, hidden), nn.GELU(), nn.Dropout(dropout)
+            nn.Dropout(dropout),
+            nn.Linear(width * places, hidden),
+            nn.BatchNorm1d(hidden),  # without it, all hidden units may fall silent at high learning rates
+            nn.GELU(),
+            nn.Dropout(dropout),
         )
         self.out = nn.Linear(hidden, outputs)
 

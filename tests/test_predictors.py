@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gfm_lab.checkpoints as checkpoints
 from gfm_lab import one_hot, reverse_complement
-from gfm_lab.checkpoints import CheckpointError
+from gfm_lab.checkpoints import CheckpointError, checkpoint_dir
 from gfm_lab.labelled import auroc
-from gfm_lab.predictors import KINDS, encode, join_predictors, load_predictor, train_predictor
+from gfm_lab.predictors import (
+    KINDS,
+    encode,
+    join_predictors,
+    load_predictor,
+    predictor_names,
+    train_predictor,
+)
 
 torch.set_num_threads(1)
 SMALL = {
@@ -319,3 +328,39 @@ def test_other_lengths_and_shapes_are_refused(finder):
 
 def test_case_and_unknown_bases():
     np.testing.assert_array_equal(encode(["acgtN", "TGCAR"], 5), [[0, 1, 2, 3, 4], [3, 2, 1, 0, 4]])
+
+
+# ---- The shipped ones ----
+
+
+@pytest.mark.parametrize("name", predictor_names())
+def test_shipped_predictors_answer_as_their_cards_say(name):
+    folder = checkpoint_dir() / name
+    files = json.loads((checkpoint_dir() / "manifest.json").read_text())["predictors"][name]["files"]
+    assert {*files} == {p.name for p in folder.iterdir()} >= {"README.md", "scores.json"}
+    assert sum(file["bytes"] for file in files.values()) <= 1_000_000
+    scores = json.loads((folder / "scores.json").read_text())
+    predictor = load_predictor(name)
+    found = predictor.predict(scores["spot_check"]["sequences"])
+    np.testing.assert_allclose(found, scores["spot_check"]["answers"], atol=2e-4)
+    card = (folder / "README.md").read_text()
+    for value, low, high in scores["test"]["metrics"].values():  # the card has the numbers of the file
+        assert f"{value:.3f} ({low:.3f} to {high:.3f})" in card
+    assert scores["baselines"]
+
+
+def test_an_altered_shipped_predictor_is_refused(tmp_path, monkeypatch):
+    if not predictor_names():
+        pytest.skip("the package came without predictors")
+    name = predictor_names()[0]
+    shutil.copytree(checkpoint_dir(), tmp_path / "checkpoints")
+    monkeypatch.setattr(checkpoints, "_CLONE", tmp_path / "checkpoints")
+    monkeypatch.setattr(checkpoints, "_PACKAGE", tmp_path / "none")
+    path = tmp_path / "checkpoints" / name / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="has been altered"):
+        load_predictor(name)
+    with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+        load_predictor(name + "x")
