@@ -97,11 +97,9 @@ def auroc(labels: Sequence | np.ndarray, score: Sequence | np.ndarray) -> float:
 
     Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747. Introduced in notebook p3.
     """
-    positive, score = _two_classes(labels, score)
-    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]  # the mean rank of equal scores
-    n = int(positive.sum())
-    return float((rank[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))
+    right, wrong = _counts(*_two_classes(labels, score))
+    below = np.cumsum(wrong) - wrong / 2  # negatives with a lower score, those with an equal one counted half
+    return float(right @ below / (right.sum() * wrong.sum()))
 
 
 def auprc(
@@ -116,18 +114,17 @@ def auprc(
     labels, score and errors as in `auroc`; ValueError as well for a prevalence that is not between 0 and 1.
     Davis and Goadrich 2006, doi:10.1145/1143844.1143874. Introduced in notebook p3.
     """
-    positive, score = _two_classes(labels, score)
-    n = int(positive.sum())
+    right, wrong = (
+        count[::-1] for count in _counts(*_two_classes(labels, score))
+    )  # from the highest score down
     weight = 1.0
     if prevalence is not None:
         if not 0 < prevalence < 1:
             raise ValueError(f"prevalence is {prevalence!r}: it is the share of class 1, between 0 and 1")
-        weight = (1 - prevalence) / prevalence * n / (len(positive) - n)
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)  # equal scores share a threshold
-    right = np.cumsum(positive[order])[last]
-    wrong = (last + 1 - right) * weight
-    return float((np.diff(right, prepend=0) * right / (right + wrong)).sum() / n)
+        weight = (1 - prevalence) / prevalence * right.sum() / wrong.sum()
+    adds = right > 0
+    above, below = np.cumsum(right)[adds], np.cumsum(wrong)[adds] * weight
+    return float((right[adds] * above / (above + below)).sum() / right.sum())
 
 
 def brier(labels: Sequence | np.ndarray, probability: Sequence | np.ndarray) -> float:
@@ -312,7 +309,7 @@ def with_interval(
     name, function = _metric(metric, options)
     labels, guess = np.asarray(labels), np.asarray(guess)
     value = function(labels, guess)
-    low, high = interval(function, labels, guess, groups, strata, resamples, seed)
+    low, high = interval(function, labels, _ranks(name, guess), groups, strata, resamples, seed)
     return Metric(name, value, low, high)
 
 
@@ -336,9 +333,10 @@ def paired(
 
     Arguments and errors of `with_interval`. Introduced in notebook p3.
     """
-    _, function = _metric(metric, options)
+    name, function = _metric(metric, options)
     labels, a, b = np.asarray(labels), np.asarray(a), np.asarray(b)
     value = function(labels, a) - function(labels, b)
+    a, b = _ranks(name, a), _ranks(name, b)
     rows = _resamples(len(labels), groups, strata, resamples, seed)
     found = _defined(
         lambda drawn: function(labels[drawn], a[drawn]) - function(labels[drawn], b[drawn]), rows
@@ -364,6 +362,13 @@ def interval(
     return _percentiles(_defined(lambda drawn: metric(labels[drawn], guess[drawn]), rows), resamples)
 
 
+def _ranks(name: str, guess: np.ndarray) -> np.ndarray:
+    """AUROC and AUPRC ask for the order alone: sorted once here, no resample has to be sorted again."""
+    if not name.startswith(("AUROC", "AUPRC")):
+        return guess
+    return np.unique(_one_column(guess), return_inverse=True)[1].astype(np.int64)
+
+
 def _resamples(items: int, groups: Any, strata: Any, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Row numbers of each resample; none if there is but one unit to draw, which would give the same every time."""
     if isinstance(resamples, bool) or not isinstance(resamples, int | np.integer) or resamples < 1:
@@ -383,20 +388,26 @@ def _resamples(items: int, groups: Any, strata: Any, resamples: int, seed: int) 
                 "or make groups that lie within one"
             )
         kinds = [np.flatnonzero(kind == number) for number in range(int(stratum.max()) + 1)]
-    order = np.argsort(group, kind="stable")
-    members = None if groups is None else np.split(order, np.cumsum(np.bincount(group))[:-1])
-    return _draw(kinds, members, resamples, seed, units)
+    return _draw(kinds, None if groups is None else group, resamples, seed, units)
 
 
 def _draw(
-    kinds: list[np.ndarray], members: list[np.ndarray] | None, resamples: int, seed: int, units: int
+    kinds: list[np.ndarray], group: np.ndarray | None, resamples: int, seed: int, units: int
 ) -> Iterator[np.ndarray]:
     if units < 2:
         return
     random = np.random.default_rng(seed)
+    if group is not None:
+        order, size = np.argsort(group, kind="stable"), np.bincount(group)
+        first = np.cumsum(size) - size  # where the rows of each group begin in `order`
     for _ in range(resamples):
         drawn = np.concatenate([kind[random.integers(0, len(kind), len(kind))] for kind in kinds])
-        yield drawn if members is None else np.concatenate([members[unit] for unit in drawn])
+        if group is None:
+            yield drawn
+            continue
+        rows = size[drawn]
+        begin = first[drawn] - (np.cumsum(rows) - rows)
+        yield order[np.repeat(begin, rows) + np.arange(rows.sum())]
 
 
 def _defined(metric: Callable[[np.ndarray], float], rows: Iterator[np.ndarray]) -> np.ndarray:
@@ -493,6 +504,14 @@ def _binary(labels: np.ndarray) -> np.ndarray:
     return positive
 
 
+def _counts(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Items of class 1 and of class 0 at each score, ascending. Whole numbers from 0 (ranks) need no sorting."""
+    place = score if score.dtype.kind == "i" else np.unique(score, return_inverse=True)[1]
+    items = np.bincount(place)
+    right = np.bincount(place[positive], minlength=len(items))
+    return right.astype(float), (items - right).astype(float)
+
+
 def _two_classes(labels: Any, score: Any) -> tuple[np.ndarray, np.ndarray]:
     labels, score = _arrays(labels, score)
     positive = _binary(labels)
@@ -500,7 +519,8 @@ def _two_classes(labels: Any, score: Any) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"only one class occurs here (all {len(labels):,} labels are {labels[0]}): AUROC and AUPRC compare two"
         )
-    return positive, _one_column(score)
+    ranks = score.dtype.kind == "i" and score.ndim == 1 and score.min() >= 0 and score.max() <= 4 * len(score)
+    return positive, score if ranks else _one_column(score)
 
 
 def _probabilities(labels: Any, probability: Any) -> tuple[np.ndarray, np.ndarray]:

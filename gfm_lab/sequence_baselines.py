@@ -375,16 +375,19 @@ def fits(
         return
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     back = None
     if x.shape[1] > x.shape[0]:
         # More columns than rows: the weights lie in the span of the rows, so as many rotated columns say the same.
-        values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
+        with threadpool_limits(1):
+            values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
         keep = values > 1e-6 * max(values.max(), 1e-6)
         back = (x.T @ (vectors[:, keep] / np.sqrt(values[keep]))).astype(np.float32)
         x = (vectors[:, keep] * np.sqrt(values[keep])).astype(np.float32)
     for strength in STRENGTHS:
-        with warnings.catch_warnings():
+        # Products of a matrix and a vector: a second thread gains nothing, and on a busy machine costs much.
+        with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(x, y)
 
