@@ -1,5 +1,6 @@
 """Splits that hold something out, and the leak finder: is the test set really unseen?
 
+    loci                intervals that touch, numbered: what belongs together
     split_by            random, region, group, chromosome, block, homology: what a test row may share with training
     leaks, duplicates   sequences that are equal, or each other's reverse complement
     near_leaks          sequences of two splits that differ by a few mutations, or share a stretch
@@ -101,6 +102,30 @@ def homology_groups(sequences: Sequence[str], *, k: int = 16, share: float = 0.2
     pairs = near_pairs(sequences, k=k, share=share)
     links = coo_array((np.ones(len(pairs)), (pairs["a"], pairs["b"])), shape=(len(sequences),) * 2)
     return connected_components(links, directed=False)[1]
+
+
+def loci(chrom: Sequence[str], start: Sequence[int], stop: Sequence[int], *, gap: int = 0) -> np.ndarray:
+    """(N,) locus numbers from 0: intervals of a chromosome that overlap, or lie within `gap` bases, chained.
+
+    start, stop: 0-based, half-open. Rows of one locus are no independent evidence: give them to `split_by("group", ...)`
+    and to the bootstrap as `groups`. Raises ValueError for lengths that differ or a stop before its start.
+
+    Introduced in notebook 11.
+    """
+    start, stop = np.asarray(start, dtype=np.int64), np.asarray(stop, dtype=np.int64)
+    if not len(chrom) == len(start) == len(stop):
+        raise ValueError(f"{len(chrom):,} chromosomes, {len(start):,} starts and {len(stop):,} stops")
+    if (stop < start).any():
+        row = int((stop < start).argmax())
+        raise ValueError(f"row {row}: stop {stop[row]:,} lies before start {start[row]:,}")
+    names = pd.factorize(np.array([*chrom, None], dtype=object)[:-1])[0]
+    found, number, reach, last = np.zeros(len(start), dtype=np.int64), -1, 0, -1
+    for row in np.lexsort((stop, start, names)):
+        if names[row] != last or start[row] > reach + gap:
+            number, last, reach = number + 1, names[row], stop[row]
+        reach = max(reach, stop[row])
+        found[row] = number
+    return found
 
 
 def _checked_fractions(fractions: Mapping[str, float] | int, count: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from gfm_lab.splits import (
     duplicates,
     homology_groups,
     leaks,
+    loci,
     near_leaks,
     near_pairs,
     shared_kmer_fraction,
@@ -258,6 +259,32 @@ def test_homology_split_leaves_no_near_copy_across():
     assert near_leaks(sequences, parts.tolist(), identity=0.91).empty
     careless = split_by("random", sequences)
     assert len(near_leaks(sequences, careless.tolist(), identity=0.91)) > 20
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("XY"), st.integers(0, 60), st.integers(1, 15)), min_size=1, max_size=12
+    ),
+    st.integers(0, 5),
+)
+def test_loci_are_chains_of_near_intervals_of_one_chromosome(rows, gap):
+    chrom = np.array([row[0] for row in rows])
+    start = np.array([row[1] for row in rows])
+    stop = start + np.array([row[2] for row in rows])
+    found = loci(chrom, start, stop, gap=gap)
+    near = (start[:, None] <= stop + gap) & (start <= stop[:, None] + gap) & (chrom[:, None] == chrom)
+    for _ in rows:
+        near = (near.astype(int) @ near.astype(int)) > 0
+    assert ((found[:, None] == found) == near).all()
+    assert set(found) == set(range(found.max() + 1))
+
+
+def test_loci_name_bad_intervals():
+    with pytest.raises(ValueError, match="row 1: stop 2 lies before start 3"):
+        loci("XX", [1, 3], [2, 2])
+    with pytest.raises(ValueError, match="1 chromosomes, 2 starts"):
+        loci("X", [1, 3], [2, 4])
 
 
 def test_splits_that_cannot_be_made_say_why():
