@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 90 minutes | under 60 seconds on 2 cores, under 2 GB | p1 and p2, or their placement quizzes |
+# | about 55 minutes | under 45 seconds on 2 cores, under 2 GB | p1 and p2, or their placement quizzes |
 
 # %% tags=["setup", "nbval-ignore-output"]
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from gfm_lab import __version__, checks, load_data, plots
-from gfm_lab.metrics import accuracy, auprc, auroc, mcc, paired, with_interval
+from gfm_lab.metrics import accuracy, auprc, auroc, calibration, mcc, paired, with_interval
 from gfm_lab.sequence_baselines import baseline_table
 from gfm_lab.sequence_columns import gc_share, kmer_counts
 from gfm_lab.splits import leaks, split_by
@@ -61,7 +61,7 @@ def fit_and_score(train, test, k=4, strength=0.001):
     return model.predict_proba((unseen - mean) / spread)[:, 1]
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 train, test = fly[fly["split"] == "train"], fly[fly["split"] == "test"]
 labels, p = test["label"].to_numpy(), fit_and_score(train, test)
 for i in (0, 1, 2, 3):
@@ -74,14 +74,24 @@ for i in (0, 1, 2, 3):
 #
 # The first measure asks for the probability itself. If the model gave probability q to what came true, its **surprise** is −log₂ q bits: 0 for certainty, 1 for a coin, and without bound for being sure and wrong. As in p2, we average.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 given = np.where(labels == 1, p, 1 - p)  # the probability of what came true
 bits = -np.log2(given)
 print("first four:", bits[:4].round(2))
 print(f"mean {bits.mean():.3f} bits; the worst item {bits.max():.1f} bits; a coin 1 bit")
+assert 0.73 < bits.mean() < 0.78
 
 # %% [markdown]
-# The floor of ignorance is the **entropy** of the labels: 1 bit for two equally frequent classes. The model takes away about a quarter of it. Bits reward honest probabilities, which the other scores ignore. That is why language models are judged in bits. But a bit is hard to feel, so classifiers are mostly judged by ranks.
+# The floor of ignorance is the **entropy** of the labels: 1 bit for two equally frequent classes. The model takes away about a quarter of it. Bits reward *honest* probabilities: of all windows that were given 70 %, do 70 % come true? A **calibration** table shows it, bin by bin.
+
+# %% tags=["nbval-ignore-output"]
+honest = calibration(labels, p, bins=5)
+assert honest.error < 0.05
+print(f"expected calibration error {honest.error:.3f}")
+honest.table.round(2)
+
+# %% [markdown]
+# *Predicted* and *observed* agree to a few hundredths. (Always saying "50 %" would agree as well, so this never stands alone.) The scores that follow look at ranks only: had we squared every probability, they would stay, and the calibration would be gone.
 #
 # ## AUROC by hand
 #
@@ -119,9 +129,10 @@ check.my_auroc(my_auroc)
 # %% [markdown]
 # The package has the same. What stands in brackets holds 95 % of what other test items would have given; the last lab shows how that is found.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 print(with_interval("AUROC", labels, p, groups=test["locus"]))
 print("guessing:", auroc(labels, np.zeros(len(labels))))
+assert abs(auroc(labels, p) - 0.818) < 0.01
 
 # %% [markdown]
 # ## AUPRC by hand
@@ -136,7 +147,7 @@ by_hand = ranked.loc[ranked["label"] == 1, "precision"].mean()
 assert np.isclose(by_hand, auprc(ranked["label"], ranked["score"]))
 print(ranked.round(2).to_string(index=False), f"\naverage precision {by_hand:.3f}")
 
-# %% tags=["figure"]
+# %% tags=["figure", "nbval-ignore-output"]
 order = np.argsort(-p)
 hits, misses = np.cumsum(labels[order] == 1), np.cumsum(labels[order] == 0)
 recall, fallout = hits / hits[-1], misses / misses[-1]
@@ -184,7 +195,7 @@ check.prediction(my_prediction)
 # %% [markdown]
 # Accuracy fares worse: at 1 in 300, *never* saying donor is right 99.7 % of the time. Matthews' correlation (MCC) gives such a model 0.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rare = np.array([1] + [0] * 299)
 never = np.zeros(300, int)
 print(f"never: accuracy {accuracy(rare, never):.3f}, MCC {mcc(rare, never):.1f}")
@@ -192,13 +203,14 @@ for share in (0.5, 0.01):
     options = {} if share == 0.5 else {"prevalence": share}
     found = with_interval("AUPRC", labels, p, groups=test["locus"], **options)
     print(f"{found}   guessing {share}")
+assert 0.04 < found.value < 0.12 and found.name == "AUPRC at 0.01"
 
 # %% [markdown]
 # ## Lab 1: against what?
 #
 # Human promoters are often **CpG islands**: much richer in G and C than the rest of the genome. Our table has two kinds of negatives: windows from random places, and windows matched to each promoter by their share of G and C. We score GC content alone, a model with no parameter at all, and our 4-mers.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 human = load_data("human-promoters").frame
 human["gc"] = gc_share(human["sequence"].tolist())[:, 0]
 rows = []
@@ -209,6 +221,8 @@ for kind in ("random", "gc_matched"):
         found = with_interval("AUROC", held["label"], score, groups=held["gene"])
         rows.append((kind, name, *found[1:]))
 negatives = pd.DataFrame(rows, columns=["negatives", "model", "AUROC", "low", "high"])
+gc_random, _, gc_matched, words_matched = negatives["AUROC"]
+assert gc_random > 0.85 and gc_matched < 0.52 and 0.7 < words_matched < 0.8
 negatives.round(3)
 
 # %% tags=["figure"]
@@ -228,7 +242,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Against random windows, GC alone scores about 0.9, and the 4-mers hardly add to it. Against matched windows, GC is worth exactly nothing, and what is left is what the words know beyond it. Neither number is wrong. They answer different questions, and the first is the question "is this GC-rich?".
+# Against random windows, GC alone scores nearly 0.9, and the 4-mers add little. Against matched windows, GC is worth almost nothing, and what is left is what the words know beyond it. Neither number is wrong. They answer different questions, and the first is "is this GC-rich?".
 #
 # Negatives can also be *false*. In the raw fly table each negative lies 1,700 to 2,000 bases upstream of a start, and genes are dense there: is it free of other promoters?
 
@@ -241,14 +255,16 @@ print(f"{near.mean():.0%} of {len(near):,} negatives lie within 500 bases of ano
 # %% [markdown]
 # Cleaning drops these pairs. Which half of the gain comes from cleaner *training*, which from a cleaner *test*? We try all four combinations, each on chromosome X.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rows = []
 for trained, seen in (("raw", raw[raw["split"] == "train"]), ("cleaned", train)):
     for tested, held in (("raw", raw[raw["split"] == "test"]), ("cleaned", test)):
         score = fit_and_score(seen, held)
         found = with_interval("AUROC", held["label"], score, groups=held["locus"])
         rows.append((trained, tested, len(held), *found[1:]))
-pd.DataFrame(rows, columns=["trained on", "tested on", "rows", "AUROC", "low", "high"]).round(3)
+four = pd.DataFrame(rows, columns=["trained on", "tested on", "rows", "AUROC", "low", "high"])
+assert (four["AUROC"][[1, 3]] > four["AUROC"][[0, 2]].max() + 0.025).all()
+four.round(3)
 
 # %% [markdown]
 # Nearly all of the gain is in the test: the same model meets fewer negatives that are promoters. A higher number, and no better model. So a score on cleaned data may not stand beside one on raw data, even when both say "fly promoters".
@@ -311,12 +327,14 @@ def both_models(table, splits):
     return pd.DataFrame(rows, columns=["split", "model", "AUROC", "low", "high"])
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 by_split = both_models(two, splits)
+memory = by_split.loc[by_split["model"] == "memory", "AUROC"].to_numpy()
+assert memory[0] > memory[1:].max() + 0.04 and np.ptp(by_split["AUROC"][::2]) < 0.02
 by_split.round(3)
 
 # %% [markdown]
-# The 4-mers do not care: too few parameters to remember anything. The memory model gains a tenth from the random split alone, because fly genes often have several starts, and the windows before them overlap. Take chromosomes or homology, and it is left with little. **The split that flatters memory tells nothing about small models and everything about large ones**, so we judge large ones by the strictest split that the question allows.
+# The 4-mers do not care: they have too few parameters to remember anything. The memory model has 0.64 under random rows, because fly genes often have several starts and the windows before them overlap; under chromosomes and homology it has little more than a coin. **A small model cannot show the leak of a split; a large one can live on it.** So we judge large models by the strictest split that the question allows.
 #
 # ## Lab 3: how many times?
 #
@@ -333,7 +351,7 @@ print(
     f"{leaked / (careless == 'test').sum():.0%} of the random test rows stand in training as well"
 )
 
-# %%
+# %% tags=["nbval-ignore-output"]
 by_copy = both_models(
     copies,
     {
@@ -342,9 +360,10 @@ by_copy = both_models(
         "chromosome": np.where(copies["chrom"] == "chrX", "test", "train"),
     },
 )
+assert by_copy["AUROC"][1] > by_copy["AUROC"][0] + 0.02 and by_copy["AUROC"][5] < 0.6
 by_copy.round(3)
 
-# %% tags=["figure"]
+# %% tags=["figure", "nbval-ignore-output"]
 both = pd.concat([by_split.assign(rows="each sequence once"), by_copy.assign(rows="all records")])
 both = both.reset_index(drop=True)
 figure, axis = plt.subplots(figsize=(9, 4.2))
@@ -361,19 +380,19 @@ plots.show(
     figure,
     """
     AUROC with intervals for six ways to split the fly windows. The 4-mer model stays near 0.8 in all.
-    The memory model goes from about 0.55 under chromosomes to about 0.9 for random rows of all
-    records, where it beats the 4-mers: duplicates alone lift it there.
+    The memory model lies near 0.57 under chromosomes, at 0.64 for random rows of distinct
+    sequences, and near 0.88 for random rows of all records, where it beats the 4-mers.
 """,
 )
 
 # %% [markdown]
-# With careless rows a model that understands nothing beats the honest one. This is the commonest way to publish a wrong number, and the easiest to prevent: search for copies *before* splitting, on both strands, as `leaks` does. `near_leaks` finds copies with mutations as well; its report for all tables of this course stands in `data/README.md`.
+# With careless rows a model that understands nothing beats the honest one. (The 4-mers move a little too: starts with many records now count more often.) This is a common way to publish a wrong number, and an easy one to prevent: search for copies *before* splitting, on both strands, as `leaks` does. `near_leaks` finds copies with mutations as well; its report for all tables of this course stands in `data/README.md`.
 #
 # ## Lab 4: how sure?
 #
 # Our test rows are a sample. Another sample would have given another number. The **bootstrap** imitates that: draw as many items as there are, *with replacement*, score them, and repeat. The middle 95 % of the scores are the interval.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 part = splits["chromosome"]
 held = two[part == "test"]
 label, score = held["label"].to_numpy(), fit_and_score(two[part == "train"], held)
@@ -388,7 +407,7 @@ assert np.allclose(with_interval("AUROC", label, score, resamples=500)[2:], (low
 # %% [markdown]
 # This treats each row as new evidence. It is not: starts of one gene overlap, a promoter and its upstream window come from one place, and in the table of all records, copies are copies. What is independent is the **locus**, a stretch of genome, so whole loci are drawn, with all of their rows. On the full records, the difference shows.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 many = copies[copies["chrom"] == "chrX"]
 label_many = many["label"].to_numpy()
 score_many = fit_and_score(copies[copies["chrom"] == "chr2L"], many)
@@ -396,6 +415,7 @@ for name, groups in (("items", None), ("loci", many["locus"])):
     found = with_interval("AUROC", label_many, score_many, groups=groups)
     print(f"{name:6s}{found}, width {found.high - found.low:.3f}")
 print(f"{len(many):,} rows, {many['locus'].nunique():,} loci")
+assert found.high - found.low > 0.025  # loci; items: 0.021
 
 # %% [markdown]
 # ### Exercise 3 · a bug to find
@@ -414,7 +434,7 @@ def broken_interval(labels, score, loci, resamples=500, seed=0):
     return min(values), max(values)
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 loci_many = many["locus"].to_numpy()
 print(broken_interval(label_many, score_many, loci_many, resamples=20))
 
@@ -446,11 +466,13 @@ check.my_interval(my_interval)
 #
 # Are 5-mers better than 4-mers? Their intervals overlap. But both were scored on the same windows, and what makes a window hard is hard for both. A **paired** bootstrap scores both models in each resample and looks at the *difference*.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 five = fit_and_score(train, test, k=5)
 for name, guess in (("4-mers", p), ("5-mers", five)):
     print(name, with_interval("AUROC", labels, guess, groups=test["locus"]))
-print("5-mers minus 4-mers", paired("AUROC", labels, five, p, groups=test["locus"]))
+difference = paired("AUROC", labels, five, p, groups=test["locus"])
+print("5-mers minus 4-mers", difference)
+assert 0.01 < difference.value < 0.03 and difference.low > 0
 
 # %% [markdown]
 # The interval of the difference leaves 0 out: overlapping intervals were no reason to call the models equal. The p value is that of *one* comparison. Whoever tries twenty models and reports the best has to say twenty, and whoever chose k by looking at these numbers has used up this test set.
@@ -470,7 +492,7 @@ assert table["value"][0] == 0.5 and table["value"][4] > table["value"][2] > 0.65
 table.round(3)
 
 # %% [markdown]
-# Counting words in a few stretches of the window beats counting them anywhere: *where* a word stands matters at a start. Validation scores, in the last column, are higher than test scores here: the valid rows chose, and they come from another part of the genome.
+# Counting words in a few stretches of the window beats counting them anywhere: *where* a word stands matters at a start. The validation scores in the last column are higher: the valid rows chose the settings, and they come from another part of the genome. Only test is reported.
 #
 # ### Exercise 4 · interpret
 #
