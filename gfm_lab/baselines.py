@@ -19,6 +19,8 @@ The two protocols for masked bases, whose numbers must never stand in one column
 Sequences are text of either case. N and the other IUPAC codes are not scored, and no context reaches across them: after
 an N a sequence starts anew. Bases near a start are scored with the shorter context that there is.
 Introduced in notebook 09; causal bits in notebook 10.
+
+Baselines of labelled sequences (`baseline_table`) stand in `gfm_lab.sequence_baselines`; import them from here too.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ the same bases, never one protocol with another. `difference` refuses to.
 The choice is always among four: a model's scores of other tokens are left out and A, C, G, T renormalised. `mass` says
 how much probability they had before (1: all of it). A model needs one token a base; special tokens that its tokenizer
 adds stand around each window. N and other codes are read, but not scored. Introduced in notebook 09.
+
+Scores of labels (AUROC, MCC, Spearman, calibration, ...) stand in `gfm_lab.metrics` and can be imported from here too.
 """
 
 from __future__ import annotations
