@@ -107,7 +107,8 @@ def homology_groups(sequences: Sequence[str], *, k: int = 16, share: float = 0.2
 def loci(chrom: Sequence[str], start: Sequence[int], stop: Sequence[int], *, gap: int = 0) -> np.ndarray:
     """(N,) locus numbers from 0: intervals of a chromosome that overlap, or lie within `gap` bases, chained.
 
-    start, stop: 0-based, half-open. Rows of one locus are no independent evidence: give them to `split_by("group", ...)`
+    start, stop: 0-based, half-open. Rows of one locus are no independent evidence: give them to
+    `split_by("group", ...)`
     and to the bootstrap as `groups`. Raises ValueError for lengths that differ or a stop before its start.
 
     Introduced in notebook 11.

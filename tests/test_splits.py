@@ -305,7 +305,7 @@ def test_splits_that_cannot_be_made_say_why():
     with pytest.raises(ValueError, match="3 labels but 40 items"):
         split_by("random", range(40), labels=[0, 1, 0])
     with pytest.raises(ValueError, match="nothing is left for valid"):
-        split_by("chromosome", ["a", "b"], held={"test": ["b"]})
+        split_by("chromosome", [*"aabb"], held={"test": ["b"]})
     assert len(KINDS) == 6
 
 
