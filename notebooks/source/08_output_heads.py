@@ -14,7 +14,7 @@
 # | about 90 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 00 to 03; p3 for intervals |
 
 # %% [markdown]
-# We start with the versions and a body: `species-mamba-ar`, four layers of Mamba, pre-trained on ten species to predict the next base. Human chromosome 20 beyond 43.5 Mb, where we test, it has not read.
+# We start with the versions, one thread, and a body: `species-mamba-ar`, four layers of Mamba, pre-trained on ten species to predict the next base. Human chromosome 20 beyond 43.5 Mb, where we test, it has not read.
 
 # %% tags=["setup", "nbval-ignore-output"]
 import json
@@ -33,7 +33,7 @@ import gfm_lab
 from gfm_lab import checks, load_data, load_model, plots
 
 plots.use_style()
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # so that the same numbers come back
 torch.set_printoptions(precision=2, sci_mode=False)
 check = checks.start("08_output_heads")
 for package in ("gfm-lab", "torch", "transformers"):
@@ -428,29 +428,67 @@ site_gain = against(sites, "MCC", site_guess, "k-mers in position bins", genes)
 assert abs(site_gain.value) < 0.15
 
 # %% [markdown]
-# The body stays near the best counts: it has not seen one label, and the counts no unlabelled DNA. Nothing here shows that pre-training on ten species helps to find splice sites. To see what labels can do, we call the other extreme, a published network trained on nothing but labels: `ci-spliceai`, from which `gfm_lab.splice_cnn` loads one of five members. It was trained on *all* human chromosomes, so its scores below are **not held out**, and stand apart from the table.
+# The body stays level with the best counts: it has seen not one label in pre-training, and the counts have seen no unlabelled DNA. Nothing here shows that reading ten species helps to find splice sites.
+#
+# ### What labels can do
+#
+# The other extreme is a network trained on nothing but labels, at every base of every human gene, with 5,000 bases of context on either side: CI-SpliceAI, of which the course ships one network. Its classification head does *not* pool: it answers at each base. Here is what it says along 16,000 bases of chromosome 20.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 from gfm_lab.checkpoints import checkpoint_dir
 from gfm_lab.splice_cnn import load_splice_cnn
 
-spliced = load_splice_cnn()
-seen, kinds = sites["test"][0][:60], sites["test"][1][:60]
-found = [spliced.probabilities(s) for s in seen]  # (100, 3): none, acceptor, donor
-donor, acceptor = (np.array([p[at, c] for p in found]) for at, c in ((49, 2), (50, 1)))
-guess = np.where(np.maximum(donor, acceptor) < 0.1, 0, np.where(donor > acceptor, 1, 2))
-print(f"60 windows that it has been trained on: {(guess == kinds).mean():.0%} right")
-card = json.loads((checkpoint_dir() / "ci-spliceai" / "scores.json").read_text())["rows"]
-for row in card:
-    if (
-        row["items"] == "Arabidopsis genes"
-        and row["metric"] == "AUPRC"
-        and row["site"] == "donor"
-    ):
-        print(f"Arabidopsis donors, {row['model']:28s}AUPRC {row['value']:.3f}")
+chromosome, first = load_data("human-chr20"), 35_060_000
+dna = chromosome.region(first - chromosome.offset, first - chromosome.offset + 16_000)
+said = load_splice_cnn().probabilities(dna)  # (16000, 3): none, acceptor, donor
+known = splice.frame[(splice.frame.label == 1) & (splice.frame.strand == "+")]
+known = known[known.position.between(first + 1, first + 15_999)].drop_duplicates("position")
+places = {site: rows.position.to_numpy() - first for site, rows in known.groupby("site")}
+at_known = np.r_[said[places["acceptor"], 1], said[places["donor"] - 1, 2]]
+called = (said[:, 1:] > 0.5).sum()
+print(f"{len(at_known)} annotated sites, {(at_known > 0.5).sum()} of them above 0.5")
+print(f"{called} calls above 0.5 among {len(dna):,} bases")
+
+# %% tags=["figure"]
+figure, axis = plt.subplots(figsize=(11, 2.8))
+for column, site, color, way in (
+    (1, "acceptor", plots.PALETTE[2], 1),
+    (2, "donor", plots.PALETTE[4], -1),
+):
+    axis.plot(
+        np.arange(len(dna)) / 1000, way * said[:, column], color=color, linewidth=1.2, label=site
+    )
+    axis.plot(
+        places[site] / 1000,
+        way * np.full(len(places[site]), 1.12),
+        "v" if way > 0 else "^",
+        color=color,
+    )
+axis.set(
+    xlabel=f"kb from base {first:,} of chromosome 20", yticks=[-1, 0, 1], yticklabels=[1, 0, 1]
+)
+axis.set(ylabel="probability", ylim=(-1.35, 1.35))
+axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+plots.show(
+    figure,
+    """
+    Probabilities of acceptor, upwards, and donor, downwards, along 16,000 bases. Sharp peaks, each
+    one base wide, stand under most of the triangles that mark annotated sites, and few elsewhere.
+""",
+)
 
 # %% [markdown]
-# *Arabidopsis* is its honest test (the card has the intervals): every GT of 200 genes, 3 % of them donors. A network that saw human labels alone beats counts fitted to the plant's own sites. So there is much to know about splice sites that neither our frozen body nor 3-mers have.
+# Impressive, and **no evidence**: the network was trained on all human chromosomes and has been shown these very sites. Its honest test is a species it never saw. Every GT within 200 genes of *Arabidopsis*, 3 % of them donors, from the model's card:
+
+# %%
+scores = json.loads((checkpoint_dir() / "ci-spliceai" / "scores.json").read_text())["rows"]
+for row in scores:
+    if (row["items"], row["metric"], row["site"]) == ("Arabidopsis genes", "AUPRC", "donor"):
+        low, high = row["low"], row["high"]
+        print(f"{row['model']:29s}AUPRC {row['value']:.3f} [{low:.3f}, {high:.3f}]")
+
+# %% [markdown]
+# A network that saw human labels alone beats counts that were fitted to the plant's own sites. So there is much to know about splice sites that neither our frozen body nor 3-mers have.
 #
 # ## Head 3: regression, on promoters and on genes
 #
@@ -558,12 +596,13 @@ inputs = {
     "body": genome_views,
     "4-mers": {split: kmer_counts(w, 4) for split, (w, _) in genome.items()},
 }
-guesses = {}
+probes, guesses = {}, {}
 for name, x in inputs.items():
     near = KNeighborsClassifier(5, metric="cosine").fit(x["train"], y)
     linear = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[1 / 3] * 3)
+    probes[name] = linear.fit(x["train"], y)
     guesses[f"5 neighbours, {name}"] = near.predict(x["test"])
-    guesses[f"linear probe, {name}"] = linear.fit(x["train"], y).predict(x["test"])
+    guesses[f"linear probe, {name}"] = probes[name].predict(x["test"])
 rows = [(name, *with_interval("macro F1", y_test, guess)[1:]) for name, guess in guesses.items()]
 print("linear probes, body minus 4-mers:", end=" ")
 names = ("linear probe, body", "linear probe, 4-mers")
@@ -616,31 +655,36 @@ def longest_frame(window):
     return best
 
 
-# %% tags=["nbval-ignore-output"]
-linear = {
-    name: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x["train"], y)
-    for name, x in inputs.items()
-}
-for species in ("Klebsiella pneumoniae", "Helicobacter pylori"):
+# %%
+def transferred(species, n=150):
+    """Middle 128 bases of clear windows of a species, read along the gene; 1 where coding."""
     dna = panel.where(panel.frame["species"] == species).sequences
-    runs = [longest_frame(window) for window in dna]
-    kept = [
-        (w if strand == "+" else reverse_complement(w))[192:320]
-        for w, (_, strand) in zip(dna, runs)
-    ]
-    coding = np.array([1 if n >= 169 else 0 if n < 60 else -1 for n, _ in runs])
-    rows = np.r_[np.flatnonzero(coding == 1)[:150], np.flatnonzero(coding == 0)[:150]]
-    middle = [kept[i] for i in rows]
-    x = {
-        "body": views(middle, species.split()[0].lower())["mean"],
-        "4-mers": kmer_counts(middle, 4),
-    }
-    for name, head in linear.items():
-        found = with_interval("AUROC", coding[rows], head.decision_function(x[name])[:, 0])
-        print(f"{species:22s}{(coding[rows] == 0).sum():3d} not coding   {name:7s}{found}")
+    found = [(window, *longest_frame(window)) for window in dna]
+    along = [(w if strand == "+" else reverse_complement(w))[192:320] for w, _, strand in found]
+    kind = np.array([1 if codons >= 169 else 0 if codons < 60 else -1 for _, codons, _ in found])
+    rows = np.r_[np.flatnonzero(kind == 1)[:n], np.flatnonzero(kind == 0)[:n]]
+    return [along[i] for i in rows], kind[rows]
+
+
+# %% tags=["nbval-ignore-output"]
+abroad = {}
+for species in ("Helicobacter pylori", "Staphylococcus aureus"):
+    middle, coding = transferred(species)
+    own = species.split()[0].lower()
+    seen = {"body": views(middle, "ecoli")["mean"], "4-mers": kmer_counts(middle, 4)}
+    guess = {name: probes[name].predict_proba(x)[:, 0] for name, x in seen.items()}
+    guess["body, own token"] = probes["body"].predict_proba(views(middle, own)["mean"])[:, 0]
+    print(f"{species}: {coding.sum()} coding, {(coding == 0).sum()} not")
+    for name, said in guess.items():
+        print(f"   {name:16s}{with_interval('AUROC', coding, said)}")
+    print("   body minus 4-mers", paired("AUROC", coding, guess["body"], guess["4-mers"]))
+    abroad[species] = METRICS["AUROC"](coding, guess["body"])
+assert min(abroad.values()) > 0.75
 
 # %% [markdown]
-# *Klebsiella* is a cousin of *E. coli*, *Helicobacter* is not. The stand-in has a weakness we should say aloud: a frame without stops is itself something that words of three letters see.
+# Abroad the order turns. At home 4-mers were ahead: they know the words of *E. coli*. In species with other words the body's directions hold at least as well. The windows that are not coding are few, so look at the paired intervals before you celebrate; and a frame without stops is itself something that words of three letters see.
+#
+# One line deserves a second look, *own token*. There the body read each window behind the control token of its true species, as in pre-training, and the probe does much worse: the token shifts all vectors, and the probe was fitted behind `[ecoli]`. **A head belongs to the very input it was fitted on**, control tokens, padding, pooling and layer included.
 #
 # The package does all of this from the shell: `gfm-lab embed --model species-mamba-ar --pooling mean --fasta ...` writes one vector a sequence.
 #
@@ -671,7 +715,6 @@ for axis, (title, scores) in zip(axes, summary.items()):
     ]
     axis.set_yticks([-i for i in range(len(short))], short)
     axis.set(title=title, xlim=(min(0, scores.low.min()), None), ylim=(-3.6, 0.6))
-figure.tight_layout()
 plots.show(
     figure,
     """
