@@ -6,17 +6,19 @@
 #   PIP_ARGS="..."        more arguments for pip while it installs
 #   ARGS="..."            more arguments for the command itself: make test ARGS="-k tokenization"
 #   WORKERS=2             test processes; 0 runs all tests in one
+#   BENCH=strands         which of benchmarks/ to run, without .py
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lab test test-all lint notebooks data bench slides constraints clean
+.PHONY: help setup lab test test-all lint notebooks data baselines bench slides constraints clean
 
 PYTHON ?=
 VENV ?= .venv
 PIP_ARGS ?=
 ARGS ?=
 WORKERS ?= 2
+BENCH ?= tokenizers mixers selective_scan variants
 export PYTHON VENV PIP_ARGS
 
 run = "$$VENV/bin/python"
@@ -59,10 +61,13 @@ notebooks: setup ## rebuild the notebooks whose source changed
 data: setup ## rebuild data/ from the source packages
 	@$(run) tools/build_data.py $(ARGS)
 
-bench: setup ## run the benchmarks
-	@for script in benchmarks/*.py; do \
-	[ -e "$$script" ] || { echo "There are no benchmarks yet."; break; }; \
-	echo "Running $$script"; $(run) "$$script" $(ARGS) || exit 1; done
+baselines: setup ## measure the tables' baselines anew (about ten minutes)
+	@$(run) tools/data_baselines.py $(ARGS)
+
+bench: setup ## time the package beside its peers; one script: make bench BENCH=choosing ARGS=speed
+	@for name in $(BENCH); do \
+	if [ ! -e "benchmarks/$$name.py" ]; then echo "There is no benchmarks/$$name.py." >&2; exit 1; fi; \
+	echo "Running benchmarks/$$name.py"; $(run) "benchmarks/$$name.py" $(ARGS) || exit 1; done
 
 slides: ## build the slides into dist/slides with Marp (needs Node.js)
 	@set -- slides/*.md; \
