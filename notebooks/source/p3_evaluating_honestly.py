@@ -163,8 +163,9 @@ for share in (0.5, 0.1, 0.01):
     precision = recall * share / (recall * share + fallout * (1 - share))
     name = f"prevalence {share:g}: {auprc(labels, p, prevalence=share):.2f}"
     right.plot(recall[20:], precision[20:], label=name)
-right.set(xlabel="recall", ylabel="precision", ylim=(0, 1), title="AUPRC at three prevalences")
-right.legend(fontsize=9)
+right.set(xlabel="recall", ylabel="precision", ylim=(0, 1.4), title="AUPRC at three prevalences")
+right.set_yticks([0, 0.5, 1])
+right.legend(fontsize=9, loc="upper right")
 plots.show(
     figure,
     """
