@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 55 minutes | under 45 seconds on 2 cores, under 2 GB | p1 and p2, or their placement quizzes |
+# | about 55 minutes | under 60 seconds on 2 cores, under 2 GB | p1 and p2, or their placement quizzes |
 
 # %% tags=["setup", "nbval-ignore-output"]
 import matplotlib.pyplot as plt
@@ -437,7 +437,7 @@ def broken_interval(labels, score, loci, resamples=500, seed=0):
 
 # %% tags=["nbval-ignore-output"]
 loci_many = many["locus"].to_numpy()
-print(broken_interval(label_many, score_many, loci_many, resamples=20))
+print(broken_interval(label_many, score_many, loci_many, resamples=3))
 
 # %% [markdown]
 # Write it right, with the same arguments.
