@@ -118,6 +118,8 @@ def baseline_table(
     """
     classes = _checked({"train": train, "valid": valid, "test": test}, task)
     metrics = _metrics(classes, metrics)
+    if baselines is None:
+        baselines = fitting_baselines([*train[0], *valid[0], *test[0]])
     fits = fit_baselines(train, valid, task, baselines=baselines, metric=metrics[0], sites=sites, seed=seed)
     guesses = {fit.name: fit.predict(test[0]) for fit in fits}
     options: dict[str, Any] = {"metrics": metrics, "prevalence": prevalence, "strata": strata}
@@ -278,7 +280,8 @@ def _motif_variants(
     if min(map(len, sequences)) < WIDTHS[0]:
         raise ValueError(f"a PWM scan needs sequences of at least {WIDTHS[0]} bases")
     if classes is None:
-        marked = [labels >= np.quantile(labels, 0.75)]
+        top = np.quantile(labels, 0.75)
+        marked = [labels > top if (labels > top).any() else labels == top]
     else:
         marked = [labels == number for number in (range(classes) if classes > 2 else [1])]
     variants = []

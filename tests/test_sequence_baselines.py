@@ -261,6 +261,16 @@ def test_several_classes_and_values(small):
     assert set(table["metric"]) == {"Spearman", "R2"} and table["value"].min() > 0.9
 
 
+def test_values_that_are_mostly_equal_and_test_rows_of_another_length(small):
+    train, valid, test = small
+    rare = [(s, (y * (np.arange(len(y)) % 5 == 0)).astype(float)) for s, y in small]
+    table = baseline_table(*rare, "regression", baselines=["PWM scan"], resamples=20)
+    assert np.isfinite(table["value"]).all()
+    longer = (["A" + s for s in test[0]], test[1])
+    table = baseline_table(train, valid, longer, "classification", resamples=20)
+    assert set(table["baseline"]) == {"GC content", "k-mers", "PWM scan"}
+
+
 def test_score_table_is_for_other_models_too(small):
     labels = small[2][1]
     score = labels + np.random.default_rng(0).normal(size=80)
