@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gfm_lab import BPETokenizer, KmerTokenizer, NucleotideTokenizer, reverse_complement
+from gfm_lab import BPETokenizer, KmerTokenizer, NucleotideTokenizer, ReverseComplement, reverse_complement
 from gfm_lab.evaluation import bits_per_base, masked_probabilities
 from gfm_lab.model import (
     GenomicConfig,
@@ -277,6 +277,30 @@ def test_strands(method):
     variant = some(1)[0]
     assert scores_of(method, [variant])[0] != scores_of(
         method, [variant], strands="forward" if method == "autoregressive" else "both"
+    )
+
+
+def test_both_strands_of_a_masked_model_are_its_post_hoc_average():
+    """The mean of two log ratios is the log ratio of averaged logits: the normaliser cancels."""
+    snvs = some(12, indels=False)
+    wrapped = ReverseComplement(MODELS["masked"], TOKENIZER)
+    np.testing.assert_allclose(
+        scores_of("masked", snvs, model=wrapped), scores_of("masked", snvs, strands="both"), atol=1e-4
+    )
+
+
+def test_a_vcf_is_scored_row_by_row(tmp_path):
+    """From a compressed file to scores without a list in between, on a chromosome with another prefix."""
+    rows = [row("20", str(v.position + 1), v.id, v.ref, v.alt) for v in some(40)]
+    path = tmp_path / "a.vcf.gz"
+    path.write_bytes(gzip.compress((HEADER + "".join(rows)).encode()))
+    stream = score_stream(
+        MODELS["autoregressive"], TOKENIZER, read_vcf(path), {"chr20": DNA}, "autoregressive", **OPTIONS
+    )
+    found = [*stream]
+    assert [scored.variant.id for scored in found] == [f"v{n}" for n in range(40)]
+    np.testing.assert_allclose(
+        [scored.score for scored in found], scores_of("autoregressive", some(40)), atol=2e-5
     )
 
 
