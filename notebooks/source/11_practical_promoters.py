@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 
 import gfm_lab
 from gfm_lab import checks, load_data, load_model, plots
-from gfm_lab.metrics import auroc, paired, with_interval
+from gfm_lab.metrics import auroc, paired
 from gfm_lab.model import GenomicForCausalLM
 from gfm_lab.sequence_baselines import baseline_table, fit_baseline, score_table
 from gfm_lab.splits import loci, near_leaks
