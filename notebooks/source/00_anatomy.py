@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 45 minutes | under 30 seconds on 2 cores, under 2 GB | a first look at p1 (DNA) and p2 (tensors, softmax, bits), if these are new to you |
+# | about 50 minutes | under 30 seconds on 2 cores, under 2 GB | a first look at p1 (DNA) and p2 (tensors, softmax, bits), if these are new to you |
 
 # %% tags=["setup"]
 import re
@@ -483,9 +483,27 @@ plots.show(
 #
 # **Promoters.** Breaking the word costs about the same where promoters are and where they are not. No wonder for a model this small: genes fill nearly nine tenths of this genome, and promoter words are short, fuzzy and rare. **It knows genes; that it knows promoters, we cannot show.** (The test is blunt: many of our words are no promoters, and some are neighbours.)
 #
+# ## One body, four heads
+#
+# The hidden states serve other tasks as well; only the **head** changes. Our model was trained with a *language model* head, which answers at every position. Three other heads say one thing about a whole sequence, so they first make one vector of it, here the mean over positions: *classification* gives a score for each class, *regression* a number, and an *embedding* is the vector itself. The first two below are fresh and know nothing yet; notebook 08 trains them.
+
+# %%
+torch.manual_seed(0)
+with torch.inference_mode():
+    one_vector = hidden.mean(dim=1)
+    heads = {
+        "language model": model.head(hidden),
+        "classification, 3 classes": torch.nn.Linear(128, 3)(one_vector),
+        "regression": torch.nn.Linear(128, 1)(one_vector),
+        "embedding": one_vector,
+    }
+for name, answer in heads.items():
+    print(f"{name:26s}{tuple(answer.shape)}")
+
+# %% [markdown]
 # ## From tokens to one vector
 #
-# The hidden states serve other tasks as well. The mean of the *last hidden states* over all positions (not of the logits) is one vector of 128 numbers for a sequence: its **embedding**. We embed windows of 128 letters: before genes, inside genes, inside genes on the other strand, and RNA genes.
+# The last of these needs no labels. The mean of the *last hidden states* over all positions (not of the logits) is one vector of 128 numbers for a sequence: its **embedding**. We embed windows of 128 letters: before genes, inside genes, inside genes on the other strand, and RNA genes.
 
 
 # %%
@@ -585,7 +603,7 @@ check.interpretation(my_interpretation)
 # - Sure and right are two things: the height of a logo, and the surprise at the true base.
 # - A score needs a baseline, a control and many places.
 # - This model learned what is common in its genome: the frame of codons, from gaps alone.
-# - Later notebooks put other heads on such a body.
+# - Four heads fit one body: language model, classification, regression, embedding. Notebook 08 puts them to work.
 #
 # ## Quiz
 
