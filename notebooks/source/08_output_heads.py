@@ -619,7 +619,7 @@ assert genome_table["macro F1"].min() > 0.4  # a guess: 0.33
 genome_table
 
 # %% [markdown]
-# At home the words win, with either way of asking. A picture of both, in two dimensions that nobody told about the kinds:
+# At home the words are ahead: clearly when neighbours vote, narrowly with a linear probe. A picture of both, in two dimensions that nobody told about the kinds:
 
 # %% tags=["figure", "nbval-ignore-output"]
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.4))
@@ -690,9 +690,9 @@ for species in ("Helicobacter pylori", "Staphylococcus aureus"):
 assert min(abroad.values()) > 0.75
 
 # %% [markdown]
-# At home the 4-mers were ahead. Abroad that lead is gone: they know the words of *E. coli*, and other species have other words. Whether the body is now ahead we cannot say: the windows that are not coding are few, and both intervals of the difference hold 0. (A frame without stops is itself something that words of three letters see.)
+# At home the 4-mers were ahead. Abroad that lead is gone: they know the words of *E. coli*, and other species have other words. Is the body now ahead? For *Helicobacter* the interval of the difference just leaves out 0, for *Staphylococcus* it holds 0. With so few windows that are not coding, and two species tried, we would not call that a win. (A frame without stops is itself something that words of three letters see.)
 #
-# One line deserves a second look, *own token*. There the body read each window behind the control token of its true species, as in pre-training. For *Helicobacter* the probe then does far worse: the token shifts all vectors, and the probe was fitted behind `[ecoli]`. **A head belongs to the very input it was fitted on**, control token, padding, pooling and layer included.
+# One line deserves a second look, *own token*. There the body read each window behind the control token of its true species, as in pre-training. The token shifts all vectors, the probe was fitted behind `[ecoli]`, and the score moves, for *Helicobacter* downwards. **A head belongs to the very input it was fitted on**, control token, padding, pooling and layer included.
 #
 # The package does all of this from the shell: `gfm-lab embed --model species-mamba-ar --pooling mean --fasta ...` writes one vector a sequence.
 #
@@ -734,7 +734,7 @@ plots.show(
 )
 
 # %% [markdown]
-# These are probes on a thousand rows, made in a minute. What all training rows, and networks trained for one task alone, reach on the full test splits was measured beforehand: the shipped baselines first, then `benchmarks/results/heads.json`, with 95 % intervals.
+# These are probes on a thousand rows, made in a minute. What all training rows, and networks trained for one task alone, reach on the full test splits was measured beforehand: the shipped baselines first, then `benchmarks/results/heads.json`, with 95 % intervals. Rows named *twin* are the same body with random weights: where a twin does as well, pre-training is not what helped.
 
 # %% tags=["nbval-ignore-output"]
 from gfm_lab.data import data_dir
@@ -804,7 +804,7 @@ check.interpretation(my_interpretation)
 # - Heads for sequences pool. *first* is for bodies that look both ways, *last* for causal ones, stretches for questions of place. The pooling is a choice like any other: make it on valid.
 # - Padding has hidden states. Pool with the mask, or your vectors tell lengths.
 # - Logits are not hidden states: few, and about another question.
-# - This frozen small body stood level with k-mer counts on splice sites and expression, and lost to additive weights on one promoter's mutants and to 4-mers at finding genes. That is what baselines are for.
+# - This frozen small body stood level with k-mer counts on splice sites and expression, lost to additive weights on one promoter's mutants, and was behind 4-mers at telling kinds of window apart. That is what baselines are for.
 # - A model trained on the very data, or on all human chromosomes, needs another test: here, a plant.
 #
 # ## Quiz
