@@ -560,7 +560,7 @@ for by in ("split", "split_block"):
 assert fits["split"].value > 0.5
 
 # %% [markdown]
-# Most sites do not splice at all, and their order is noise: ranks count it, squares hardly. Report both, and decide beforehand which one answers the question. The supplied split is random in a library that nearly fills its space of nine bases: every test site has neighbours in training. That is interpolation, and the second line is the harder question.
+# Most sites do not splice at all, and their order is noise: ranks count it, squares hardly. Report both, and decide beforehand which one answers the question. The supplied split is random in a library that nearly fills its space of nine bases: every test site has neighbours in training. That is interpolation, and the second line is the harder question: its R2 is lower. Its rank correlation is higher all the same, because sites with G at both places mostly do splice, and then there is an order to find. So we compare models within one split, never one number across splits.
 #
 # What this number does not show: the effect of the same nine bases in another exon, and anything outside them.
 #
