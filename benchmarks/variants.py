@@ -74,7 +74,7 @@ def main():
         checkpoint, method, options = RUNS.get(name, RUNS["masked"])
         model, tokenizer = load_model(checkpoint)
         chosen = variants(genome, args.count, saturated=name.endswith("saturated"))
-        score_variants(model, tokenizer, chosen[:32], genome, method, window=WINDOW, **options)  # warm up
+        score_variants(model, tokenizer, chosen[:16], genome, method, window=WINDOW, **options)  # warm up
         load, started = os.getloadavg()[0], time.perf_counter()
         table = score_variants(model, tokenizer, chosen, genome, method, window=WINDOW, **options)
         seconds = time.perf_counter() - started
