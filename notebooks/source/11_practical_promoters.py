@@ -178,7 +178,7 @@ def embed(language_model, sequences):
     for i in range(0, len(sequences), 64):
         ids = tokenizer(sequences[i : i + 64], return_tensors="pt")["input_ids"]
         with torch.inference_mode():
-            hidden = language_model.model(ids).last_hidden_state  # (64, 200, 128)
+            hidden = language_model.body(ids).last_hidden_state  # (64, 200, 128)
         vectors.append(hidden.mean(dim=1))
     return torch.cat(vectors).numpy()
 
