@@ -72,7 +72,7 @@ MODELS: dict[str, tuple[int, dict[str, Any]]] = {
 BOTH = (256, 1_024, 4_096, 16_384, 65_536)  # forward + backward, and forward
 FORWARD = (1_048_576,)
 LONGEST = {"attention": 16_384}  # quadratic in L: the next one would take minutes a pass
-ROUNDS = {256: 7, 1_024: 7, 4_096: 5}  # from 16,384 on the second pass is timed, once
+ROUNDS = {256: 7, 1_024: 7, 4_096: 5}  # from 16,384 on one
 MALLOC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
@@ -182,8 +182,7 @@ def row(mixer: str, length: int, both: bool, device: str) -> dict[str, Any]:
         model.zero_grad(set_to_none=True)
         for name, step in (("forward", forward), ("forward_backward", backward)):
             if name == "forward" or both:
-                if length in ROUNDS:
-                    step(model, ids)
+                step(model, ids)  # with fresh pages: a long pass has gigabytes of them
                 spent = timed(partial(step, model, ids), rounds, length, device)
                 found[f"us_per_token_{name}"] = round(spent, 2)
     return found | {"rounds": rounds}
