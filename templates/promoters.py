@@ -34,7 +34,6 @@ from sklearn.preprocessing import StandardScaler
 
 from gfm_lab import load_data, load_model, open_fasta, read_fasta, reverse_complement
 from gfm_lab.metrics import auroc, paired
-from gfm_lab.model import GenomicForCausalLM
 from gfm_lab.sequence_baselines import fit_baselines, fitting_baselines, score_table
 from gfm_lab.splits import homology_groups, loci, near_leaks, split_by
 from gfm_lab.training import finetune
@@ -157,19 +156,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    (
-        parser.add_argument("--positive", help="FASTA of class 1"),
-        parser.add_argument("--negative", help="of class 0"),
-    )
-    parser.add_argument("--bed"), parser.add_argument("--labels"), parser.add_argument("--genome")
-    parser.add_argument("--model", default="species-mamba-ar", help="shipped name or folder; AR models only")
-    parser.add_argument("--finetune", choices=[*RATES], action="append", default=[])
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument(
-        "--small", action="store_true", help="at most 200 training and 200 test rows, two baselines"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("runs/promoters"))
+    add = parser.add_argument
+    add("--positive", help="FASTA of class 1")
+    add("--negative", help="FASTA of class 0")
+    add("--bed", help="windows: chrom, start, stop, name")
+    add("--labels", help="table with columns name and label")
+    add("--genome", help="FASTA that the windows lie in")
+    add("--model", default="species-mamba-ar", help="a shipped name or a folder (default: %(default)s)")
+    add("--finetune", choices=[*RATES], action="append", default=[], help="also this; may be repeated")
+    add("--epochs", type=int, default=4, help="of fine-tuning (default: %(default)s)")
+    add("--small", action="store_true", help="at most 200 rows of each split, two baselines")
+    add("--seed", type=int, default=0)
+    add("--output", type=Path, default=Path("runs/promoters"))
     options = parser.parse_args(arguments)
     if options.positive and options.negative:
         frame = from_fasta(options.positive, options.negative)
@@ -191,6 +189,10 @@ def main(arguments: list[str] | None = None) -> None:
         frame = frame.iloc[np.argsort(pd.Index(order).get_indexer(frame["group"]), kind="stable")]
         frame = frame.groupby("split").head(200).reset_index(drop=True)
 
+    for name, part in frame.groupby("split"):
+        if part["label"].nunique() < 2:
+            raise SystemExit(f"{name} holds one class alone: more loci are needed, or another --seed")
+
     near = near_leaks(frame["sequence"].tolist(), frame["split"].tolist())
     leaking = ((near["split"] == "test") & (near["match_split"] == "train")).sum()
     parts = {name: frame[frame["split"] == name] for name in ("train", "valid", "test")}
@@ -207,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     model, tokenizer = load_model(options.model)
     torch.manual_seed(options.seed)
-    twin = GenomicForCausalLM(model.config).eval()
+    twin = type(model)(model.config).eval()
     for start, body in (("", model.eval()), (", random twin", twin)):
         scores["probe" + start] = probe(body, tokenizer, parts)
         for method in options.finetune:
