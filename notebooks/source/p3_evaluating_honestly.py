@@ -127,7 +127,7 @@ def my_auroc(labels, score):
 check.my_auroc(my_auroc)
 
 # %% [markdown]
-# The package has the same. What stands in brackets holds 95 % of what other test items would have given; the last lab shows how that is found.
+# The package has the same. The brackets are a 95 % interval; the last lab shows how it is made.
 
 # %% tags=["nbval-ignore-output"]
 print(with_interval("AUROC", labels, p, groups=test["locus"]))
