@@ -61,7 +61,7 @@ def test_windows_of_a_genome_keep_loci_together(tmp_path):
     assert frame["sequence"][1] == reverse_complement(genome[a:b])
     assert frame.groupby("group").size().eq(2).all() and frame["group"].nunique() == len(starts[::4])
     (tmp_path / "labels.tsv").write_text("name\tlabel\nw0_0\t1\n")
-    with pytest.raises(SystemExit, match="have no label in .*labels.tsv"):
+    with pytest.raises(SystemExit, match=r"have no label in .*labels\.tsv"):
         template.from_bed(*paths)
 
 
@@ -69,7 +69,7 @@ def test_windows_of_a_genome_keep_loci_together(tmp_path):
     ("rich", "poor", "message"),
     [
         (["ACGTAACCGG"], ["CCGGTTACGT"], "stand in both classes"),  # each other's reverse complement
-        (["ACGTAACCGG"], [], "no |empty|both"),
+        (["ACGTAACCGG"], [], r"no |empty|both"),
     ],
 )
 def test_faulty_input(tmp_path, rich, poor, message):
