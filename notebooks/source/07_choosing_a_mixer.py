@@ -324,7 +324,7 @@ plots.show(
 )
 
 # %% [markdown]
-# **On tokens**, look at both ends. After the first million, convolution and Hyena are ahead and attention is last: the former read their neighbours from the first step on, attention has to learn where "the previous base" is. At the end the order is another one, all five have passed every Markov model, and they lie within about a hundredth of a bit. **On seconds** the curves shift a little against each other and no more: at 512 bases the costs of a token differ by a third or so. In the section on cost they will differ by more.
+# **On tokens**, look at both ends. After the first million, convolution and Hyena are ahead and attention is last: the former read their neighbours from the first step on, attention has to learn where "the previous base" is. At the end the order is another one, all five have passed every Markov model, and they lie within about a hundredth of a bit. **On seconds** the curves shift against each other: at 512 bases a token of Hyena or of the convolution costs about two thirds of one of attention or Mamba, so those two pass a Markov model in half the time. In the section on cost longer inputs will tell them apart by more.
 #
 # With one run each we do not rank the ends. The rules ask for one more table: the test region, once, with the runs as they ended, beside the best Markov model of the shipped cards.
 
@@ -620,7 +620,7 @@ print("one layer, here: attention is dearer from", {k: f"{v:,.0f}" for k, v in h
 # %% [markdown]
 # ### Long inputs
 #
-# Beyond what is fun to wait for, there is a shipped table: whole models of four layers and width 128, of equal size, one core, 32 bits (`benchmarks/mixers_lengths.py`). Each went as far as time allowed; the longest inputs are only read, without gradients, as for embedding a chromosome. Attention stops first: every doubling of the length nearly doubles its time per token once more.
+# Beyond what is fun to wait for, there is a shipped table: whole models of four layers and width 128, of equal size, one core, 32 bits (`benchmarks/mixers_lengths.py`). Each went as far as time allowed; the longest inputs are only read, without gradients, as for embedding a chromosome. Attention stops first: every doubling of the length nearly doubles its time per token once more. (In the row of a million bases the time is the model's own; to hand out gigabytes of fresh memory took the system up to twice as long again.)
 
 # %% tags=["nbval-ignore-output"]
 large = pd.read_csv(folder / "mixers_lengths.csv").query("device == 'cpu'")

@@ -88,8 +88,9 @@ print(pd.Series(kinds).value_counts().to_string())
 
 
 # %% tags=["exercise"]
-# BEGIN SOLUTION
 def my_loci(start, stop, gap):
+    """One number a row, from 0: equal for rows that overlap or lie within `gap` of the locus."""
+    # BEGIN SOLUTION
     numbers, number, reach = [], -1, None
     for a, b in zip(start, stop):
         if reach is None or a > reach + gap:
@@ -97,9 +98,9 @@ def my_loci(start, stop, gap):
         reach = max(reach, b)
         numbers.append(number)
     return numbers
+    # END SOLUTION
 
 
-# END SOLUTION
 check.my_loci(my_loci)
 
 # %% [markdown]
@@ -125,9 +126,9 @@ by_split
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-gc_against_random, gc_against_matched = 0.9, 0.57
+my_prediction = (0.9, 0.57)  # against random windows, against matched ones
 # END SOLUTION
-check.prediction((gc_against_random, gc_against_matched))
+check.prediction(my_prediction)
 
 
 # %% tags=["nbval-ignore-output"]
@@ -438,8 +439,9 @@ pd.DataFrame(rows, columns=columns).sort_values("AUROC").round(3)
 
 
 # %% tags=["exercise"]
-# BEGIN SOLUTION
 def my_honest_probe(X, y, split):
+    """(C, scores of the test rows); the split is an array of "train", "valid" and "test"."""
+    # BEGIN SOLUTION
     train, valid, test = (split == name for name in ("train", "valid", "test"))
     X = (X - X[train].mean(0)) / X[train].std(0)
     best = None
@@ -449,9 +451,9 @@ def my_honest_probe(X, y, split):
         if best is None or found > best[0]:
             best = (found, C, fit.decision_function(X[test]))
     return best[1], best[2]
+    # END SOLUTION
 
 
-# END SOLUTION
 check.my_honest_probe(my_honest_probe)
 
 # %% [markdown]

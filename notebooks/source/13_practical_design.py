@@ -390,7 +390,8 @@ def show(table):
         ends = table[[f"{name}_low", f"{name}_high"]].to_numpy()
         ends = [f" [{a:.1f}, {b:.1f}]" if np.isfinite(a) else "" for a, b in ends]
         text[name] = [f"{v:.2f}{e}" for v, e in zip(table[name], ends)]
-    return text.join(table[["gap", "diversity", "distance", "nearest"]].round(1).fillna(""))
+    rest = table[["gap", "diversity", "distance", "nearest"]]
+    return text.join(rest.map(lambda v: "" if np.isnan(v) else f"{v:.1f}"))
 
 
 show(result.table())

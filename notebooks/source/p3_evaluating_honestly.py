@@ -103,7 +103,7 @@ wins = []
 for positive in some.loc[some["label"] == 1, "score"]:
     for negative in some.loc[some["label"] == 0, "score"]:
         wins.append(1.0 if positive > negative else 0.5 if positive == negative else 0.0)
-print("pairs", wins, "mean", np.mean(wins))
+print("pairs", wins, f"mean {np.mean(wins):.3f}")
 assert np.isclose(np.mean(wins), auroc(some["label"], some["score"]))
 
 # %% [markdown]
@@ -437,7 +437,7 @@ def broken_interval(labels, score, loci, resamples=500, seed=0):
 
 # %% tags=["nbval-ignore-output"]
 loci_many = many["locus"].to_numpy()
-print(broken_interval(label_many, score_many, loci_many, resamples=3))
+print("{:.3f} to {:.3f}".format(*broken_interval(label_many, score_many, loci_many, resamples=3)))
 
 # %% [markdown]
 # Write it right, with the same arguments.
