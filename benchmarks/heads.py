@@ -65,7 +65,7 @@ MLP = dict(kind="mlp", batch_size=128)
 
 # table, how it is split, metrics (the first one chooses), what test rows share, and the settings of each route.
 QUESTIONS: dict[str, dict[str, Any]] = {
-    "lac-mpra": dict(
+    "lac-mpra": dict(  # rows and epochs: of the language model, fewer for LoRA
         table="lac-mpra",
         metrics=("R2", "Spearman"),
         supervised=dict(MLP, width=128, layers=2, dropout=0.3, weight_decay=0.1, epochs=6),
@@ -73,6 +73,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
         model="ecoli-attention-mlm",
         rows=30_516,
         epochs=3,
+        lora=(8_000, 2),
     ),
     "splice-mpra": dict(
         table="splice-mpra",
@@ -106,6 +107,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
         control="fly",
         rows=6_000,
         epochs=3,
+        lora=(1_500, 2),
     ),
     "donor-matched": dict(
         table="human-splice-sites",
@@ -129,6 +131,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
         control="human",
         rows=7_143,
         epochs=3,
+        lora=(1_500, 2),
     ),
     "arabidopsis-expression": dict(
         table="arabidopsis-expression",
@@ -615,9 +618,12 @@ def tune(question: str, rows: Rows, method: str, twin: bool) -> None:
     name = f"{rows.about['model']}{' twin' if twin else ''}"
     output = RUNS / question / f"{method}{'-twin' if twin else ''}"
     shutil.rmtree(output, ignore_errors=True)
-    train = reduced(rows.train, rows.about["rows"])
+    count, epochs = rows.about["rows"], rows.about["epochs"]
+    if method == "lora":  # a step costs more than one of full fine-tuning
+        count, epochs = rows.about.get("lora", (count, epochs))
+    train = reduced(rows.train, count)
     rows.valid = valid = reduced(rows.valid, 1_000)
-    settings = dict(method=method, epochs=rows.about["epochs"], batch_size=32, pooling="mean", seed=0)
+    settings = dict(method=method, epochs=epochs, batch_size=32, pooling="mean", seed=0)
     run = finetune(model, tokenizer, train, valid, output, task=rows.task, progress=False, **settings)
     tuned, tokenizer = run.model.eval(), tokenizer
     guesses = {

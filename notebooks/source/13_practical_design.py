@@ -140,7 +140,7 @@ for step in (0, 1, 3, 6, 20):
 assert promised[20] > 12
 
 # %% [markdown]
-# A triumph: the promise doubles. One could stop here, and reports do. But look at the scale: the assay has bins 0 to 9, and **no promoter can have a mean bin of 18**. The oracle was trained on variants with about nine random mutations. Twenty chosen ones are nowhere near those, and there it only extrapolates.
+# A triumph: the promise more than doubles. One could stop here, and reports do. But look at the scale: the assay has bins 0 to 9, and **no promoter can have a mean bin above 9**. The oracle was trained on variants with about nine random mutations. Twenty chosen ones are nowhere near those, and there it only extrapolates.
 #
 # One more experiment shows how little such a promise means. We *shuffle* the labels, so that there is nothing to learn, train a second oracle, and run the same climb.
 
@@ -369,7 +369,7 @@ assert with_interval("accuracy", *table["species-mamba-ar"]).low > 0.2
 # %% [markdown]
 # Read it with care; it is not quite the story one expects. **Control works**: the writer's texts are recognised several times as often as chance. But texts of Markov models of order 3 and 5, which cannot even keep a reading frame, are recognised at least as often as *real* windows are. A judge of 4-mers rewards what is typical, and real windows are not always typical: genes, repeats and spacers differ. So "recognised as often as real DNA" is reached by counting words.
 #
-# And the writer as its own judge? It recognises its texts far more often than the outside judge does. Before we call that vanity, look at the last row: it also recognises *real* windows which it has never read that well. As a classifier it is simply better than 4-mers. Only this row, the same judge on real data, tells the two apart; without it the number above it would have been a trap.
+# And the writer as its own judge? It recognises its texts more often than the outside judge does. Before we call that vanity, look at the last row: it also recognises *real* windows which it has never read that well. As a classifier it is simply better than 4-mers. Only this row, the same judge on real data, tells the two apart; without it the number above it would have been a trap.
 #
 # Note what cannot be asked. There is no token for "a promoter in bin 9", for no such label stood in the training text. Control reaches what was labelled, and stays where the training data are. For anything else we climb.
 #
@@ -403,7 +403,7 @@ show(result.table())
 
 # %% tags=["nbval-ignore-output"]
 setting = dict(distance=6, n=50, train=pair(ours), temperature=0.1)
-rounds = dict(mcmc=250, gradient=60, gumbel=80)
+rounds = dict(mcmc=150, gradient=60, gumbel=80)
 runs = {
     m: guided_design(wild, oracle, judge, method=m, rounds=k, **setting)
     for m, k in rounds.items()
@@ -543,7 +543,7 @@ print(with_interval("Spearman", some.labels, -some.frame["mutations"]), "minus t
 
 # %% tags=["nbval-ignore-output"]
 rows = {}
-chains = dict(distance=12, n=16, population=16, rounds=150, train=pair(ours), method="mcmc")
+chains = dict(distance=12, n=16, population=16, rounds=100, train=pair(ours), method="mcmc")
 for name, with_prior in (("no prior", None), ("with prior", prior)):
     run = guided_design(wild, oracle, judge, prior=with_prior, temperature=0.3, **chains)
     for kind in ("designs", "random mutants")[: 2 - (with_prior is not None)]:
