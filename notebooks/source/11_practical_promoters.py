@@ -12,7 +12,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 90 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks p3 and 08 |
+# | about 55 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks p3 and 08 |
 
 # %% tags=["setup", "nbval-ignore-output"]
 import json
