@@ -223,7 +223,8 @@ class Predictor(nn.Module):
             }
             save_file(weights, half / "model.safetensors", metadata={"format": "pt"})
             (half / "config.json").write_text(json.dumps(self.config, indent=1) + "\n", encoding="utf-8")
-            shutil.copymode(half / "config.json", half / "model.safetensors")  # which the library makes private
+            # The library makes its file private.
+            shutil.copymode(half / "config.json", half / "model.safetensors")
             for file in sorted(files, reverse=True):
                 os.replace(half / file, folder / file)
         finally:

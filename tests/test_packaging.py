@@ -143,7 +143,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_code_data_and_licences_and_nothing_else(wheel: Path) -> None:
-    assert wheel.stat().st_size < 40e6
+    assert wheel.stat().st_size < 45e6  # data at most 25 MB, the rest checkpoints
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.split("/")[0] for name in names} == {"gfm_lab", f"gfm_lab-{gfm_lab.__version__}.dist-info"}
     code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gfm_lab").rglob("*.py")}

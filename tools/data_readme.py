@@ -110,8 +110,8 @@ def _leaks(leaks: dict[str, Any] | None) -> str:
         + "`python tools/data_leaks.py` looks for copies with `gfm_lab.splits`: *equal*, letter for letter or as\n"
         + "reverse complement, and *near*. Libraries of variants are compared place by place. Elsewhere identity is\n"
         + "estimated without an alignment, from the share c of the shorter one's 16-mers that the two share, as\n"
-        + "c^(1/16); 0.9 means c >= 0.185. A stretch that two sequences share whole counts as well as a copy with mutations all\n"
-        + "over. Copies more diverged than that, and related proteins, are not found this way.\n\n"
+        + "c^(1/16); 0.9 means c >= 0.185. A stretch that two sequences share whole counts as well as a copy\n"
+        + "with mutations all over. Copies more diverged than that, and related proteins, are not found this way.\n\n"
         + _grid(["table", "split", "test rows", "equal", "near", "near means", "what it is"], rows)
     )
 
