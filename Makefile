@@ -69,14 +69,8 @@ bench: setup ## time the package beside its peers; one script: make bench BENCH=
 	if [ ! -e "benchmarks/$$name.py" ]; then echo "There is no benchmarks/$$name.py." >&2; exit 1; fi; \
 	echo "Running benchmarks/$$name.py"; $(run) "benchmarks/$$name.py" $(ARGS) || exit 1; done
 
-slides: ## build the slides into dist/slides with Marp (needs Node.js)
-	@set -- slides/*.md; \
-	if [ ! -e "$$1" ]; then echo "There are no slides yet."; exit 0; fi; \
-	if ! command -v npx >/dev/null 2>&1; then \
-	echo "Slides are made with Marp, an npm package: install Node.js 18 or newer, then run make slides again." >&2; \
-	exit 1; fi; \
-	rm -rf dist/slides && mkdir -p dist && cp -R slides dist/slides && \
-	npx --yes @marp-team/marp-cli@4 --no-stdin --allow-local-files -I dist/slides -o dist/slides $(ARGS)
+slides: setup ## figures, then all decks as HTML and PDF in dist/slides (Marp: needs Node.js, and Chromium for PDF)
+	@$(run) tools/build_slides.py $(ARGS)
 
 constraints: ## resolve pyproject.toml anew into constraints.txt (needs uv)
 	@uv="$$VENV/bin/uv"; [ -x "$$uv" ] || uv=uv; \

@@ -1,0 +1,188 @@
+"""Slides: each page has one idea and notes, every number stands in the notebook or file it is said to come from, and
+rendered pages neither overflow nor lack a picture nor ask the network for anything."""
+
+import importlib.util
+import json
+import re
+import shutil
+from functools import lru_cache
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SLIDES = ROOT / "slides"
+spec = importlib.util.spec_from_file_location("build_slides", ROOT / "tools" / "build_slides.py")
+build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(build)
+DECKS = build.decks()
+FRONT = {"marp": "true", "theme": "course", "math": "mathjax", "paginate": "true"}
+every_deck = pytest.mark.parametrize("deck", DECKS, ids=lambda d: d.stem)
+
+COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
+FROM = re.compile(r"^\s*from:\s*(\S+?):\s+(.+)$", re.DOTALL)
+DIRECTIVE = re.compile(r"^\s*_?[a-zA-Z]+:\s*\S")
+PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
+NUMBER = re.compile(r"(?<![\w.:/])\d+\.\d{2,}(?![\w./])")
+
+
+@lru_cache
+def pages(deck: Path) -> list[str]:
+    text = deck.read_text(encoding="utf-8")
+    front, body = re.fullmatch(r"---\n(.*?)\n---\n(.*)", text, re.DOTALL).groups()
+    given = dict(line.split(": ", 1) for line in front.splitlines() if ": " in line)
+    assert FRONT.items() <= given.items(), f"the head of a deck holds {FRONT}"
+    return re.split(r"\n---\n", body)
+
+
+def notes(page: str) -> list[str]:
+    return [c.strip() for c in COMMENT.findall(page) if not DIRECTIVE.match(c)]
+
+
+def seen(page: str) -> str:
+    """What stands on the page: without comments and addresses, thin spaces and minus signs as plain ones."""
+    text = re.sub(r"\]\([^)]*\)", "]", COMMENT.sub("", page))
+    return text.replace("\N{MINUS SIGN}", "-").replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
+@lru_cache
+def source(name: str) -> str:
+    """The text of a notebook (with what it printed), or of a file of the repository."""
+    notebook = ROOT / "notebooks" / "solutions" / f"{name}.ipynb"
+    if not notebook.exists():
+        path = ROOT / name
+        assert path.is_file() and ROOT in path.resolve().parents, f"there is no notebook and no file {name}"
+        return path.read_text(encoding="utf-8")
+    parts = []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        parts.append(cell.source)
+        for output in cell.get("outputs", []):
+            parts.append(output.get("text", "") or "")
+            parts += [v for k, v in output.get("data", {}).items() if k.startswith("text/")]
+    return "\n".join(parts).replace("\N{MINUS SIGN}", "-")
+
+
+def test_there_is_a_deck_for_each_part():
+    assert [deck.name[:2] for deck in DECKS] == [f"{i:02d}" for i in range(len(DECKS))]
+
+
+@every_deck
+def test_pages_and_notes(deck):
+    found = pages(deck)
+    assert 12 <= len(found) <= 25
+    for number, page in enumerate(found, 1):
+        headings = re.findall(r"^#{1,2} .+", page, re.MULTILINE)
+        assert len(headings) == 1, f"page {number} has {len(headings)} headings: one idea, one heading"
+        spoken = " ".join(notes(page))
+        assert len(spoken) >= 80, f"page {number} needs speaker notes: what is said, what is asked"
+    assert "10." in found[-1] and "doi" in found[-1].lower(), "the last page holds the references with DOIs"
+
+
+@every_deck
+def test_pictures_are_made_by_code_and_described(deck):
+    made = {f"{name}.svg" for name in build.functions_of(deck.stem)} | {"anatomy.svg"}
+    used = set()
+    for number, page in enumerate(pages(deck), 1):
+        for alt, file in PICTURE.findall(page):
+            words = [w for w in alt.split() if not re.match(r"(w|h|width|height|bg|left|right)(:|$)", w)]
+            assert len(" ".join(words)) >= 20, f"page {number}: {file} needs a description"
+            assert file.startswith("figures/") and (SLIDES / file).is_file(), f"page {number}: no {file}"
+            used.add(file.removeprefix("figures/"))
+    assert used <= made, f"not made by slides/figures/{deck.stem}.py: {used - made}"
+    assert made - {"anatomy.svg"} <= used, f"made, but on no page: {made - used}"
+
+
+@every_deck
+def test_numbers_stand_where_they_come_from(deck):
+    """`<!-- from: 07_choosing_a_mixer: 1.857, 1.923 -->`, or a file's path, or doi:... for what a paper reports."""
+    references = pages(deck)[-1]
+    for number, page in enumerate(pages(deck)[:-1], 1):
+        shown, known = seen(page), set()
+        for name, values in filter(None, (m and m.groups() for m in map(FROM.match, COMMENT.findall(page)))):
+            for value in (v.strip() for v in values.split(", ")):
+                assert value in shown, f"page {number}: {value} of {name} is not on the page"
+                known |= set(NUMBER.findall(value))
+                if name.startswith(("doi:", "arXiv:")):
+                    assert name.split(":", 1)[1] in references, f"page {number}: {name} is not a reference"
+                else:
+                    assert value in source(name), f"page {number}: {value} does not stand in {name}"
+        alone = set(NUMBER.findall(re.sub(r"\$\$.*?\$\$|`[^`]*`", "", shown, flags=re.DOTALL))) - known
+        assert not alone, f"page {number}: say where {sorted(alone)} come from"
+
+
+def test_figures_are_the_same_each_time(tmp_path, monkeypatch):
+    """One of them, drawn twice."""
+    deck = next(deck for deck in DECKS if build.functions_of(deck.stem))
+    name, draw = next(iter(build.functions_of(deck.stem).items()))
+    texts = []
+    for _ in range(2):
+        monkeypatch.setattr(build, "functions_of", lambda stem: {name: draw})
+        monkeypatch.setattr(build, "SLIDES", tmp_path)
+        (tmp_path / "figures").mkdir(exist_ok=True)
+        build.figures([deck])
+        texts.append((tmp_path / "figures" / f"{name}.svg").read_bytes())
+    assert texts[0] == texts[1]
+
+
+# ---- Rendered ----
+
+CHECK = """
+return [...document.querySelectorAll('section')].map(section => {
+  const box = section.getBoundingClientRect(), floor = box.bottom - box.height / 36, out = [];
+  for (const part of section.querySelectorAll('*')) {
+    const b = part.getBoundingClientRect();
+    if (b.width && b.height && (b.bottom > floor || b.right > box.right + 1 || b.top < box.top - 1))
+      out.push(part.tagName + ': ' + (part.textContent || part.src || '').slice(0, 40));
+  }
+  const broken = [...section.querySelectorAll('img')].filter(i => !i.complete || !i.naturalWidth).map(i => i.src);
+  return {out: out.slice(0, 3), broken, high: section.scrollHeight > section.clientHeight + 1};
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("needs Node.js and npm")
+    try:
+        build.install()
+    except SystemExit as fault:
+        pytest.skip(f"Marp is not installed: {fault}")
+    folder = tmp_path_factory.mktemp("slides")
+    build.marp(DECKS, "--template", "bare", output=folder)  # pages one below the other, without scripts
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    binary, driver = next(filter(None, map(shutil.which, build.BROWSERS)), None), shutil.which("chromedriver")
+    if not (binary and driver):
+        pytest.skip("needs Chromium and chromedriver on the PATH")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--window-size=1280,720", "--allow-file-access-from-files"):
+        options.add_argument(argument)
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+@every_deck
+def test_rendered_pages(deck, rendered, chromium):
+    """All pages at full size, one below the other: nothing overflows, all pictures are there, no network."""
+    chromium.get_log("performance")
+    chromium.get((rendered / f"{deck.stem}.html").as_uri())
+    found = chromium.execute_script(CHECK)
+    assert len(found) == len(pages(deck))
+    for number, page in enumerate(found, 1):
+        assert not page["broken"], f"page {number}: broken pictures {page['broken']}"
+        assert not page["high"] and not page["out"], f"page {number} overflows: {page['out']}"
+    asked = [json.loads(e["message"])["message"] for e in chromium.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
+    assert asked and all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+    assert [e for e in chromium.get_log("browser") if e["level"] == "SEVERE"] == []
