@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from pathlib import Path
 from typing import Any
 
 from gfm_lab import __version__
@@ -108,6 +109,18 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
     commands.add_parser("doctor", help="check this machine: Python, torch, device, data, tools, memory, disk")
+    course = commands.add_parser(
+        "progress",
+        help="exercises attempted and solved, from your saved notebooks",
+        description="Which exercises are solved, from the notebooks as they were last saved. Nothing is run.",
+        allow_abbrev=False,
+    )
+    course.add_argument(
+        "paths", nargs="*", type=Path, default=[Path("notebooks")], metavar="PATH",
+        help="notebooks, or folders of notebooks (default: notebooks)",
+    )  # fmt: skip
+    course.add_argument("--json", action="store_true", help="every exercise with its state, for a program")
+    course.set_defaults(debug=False)
     _pretrain(parts["pretrain"])
     _finetune(parts["finetune"])
     _embed(parts["embed"])
