@@ -121,6 +121,15 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     course.add_argument("--json", action="store_true", help="every exercise with its state, for a program")
     course.set_defaults(debug=False)
+    new = commands.add_parser(
+        "new",
+        help="a project of your own: from DNA to a report, ready to run",
+        description="Makes a folder with a script to change (own FASTA or table, tokenizer, pre-training, fine-tuning, "
+        "report), which runs at once on shipped data, and its test.",
+        allow_abbrev=False,
+    )
+    new.add_argument("project", type=Path, metavar="PROJECT", help="the folder to make")
+    new.set_defaults(debug=False)
     _pretrain(parts["pretrain"])
     _finetune(parts["finetune"])
     _embed(parts["embed"])

@@ -1,0 +1,1 @@
+"""What `gfm-lab new` copies into a new project: a script, its test and a README."""
