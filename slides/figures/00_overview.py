@@ -25,7 +25,7 @@ SIZES = {
     "font.size": 16,
     "axes.titlesize": 16,
     "axes.labelsize": 16,
-    "xtick.labelsize": 15,
+    "xtick.labelsize": 16,
     "ytick.labelsize": 16,
     "legend.fontsize": 15,
 }
@@ -88,7 +88,7 @@ def promoter() -> Figure:
     """The lexA promoter, with the ideal words above the real ones."""
     stretch = load_data("ecoli-k12").region(LEXA - 42, LEXA + 4)
     assert stretch[7:13] == "TTCCAA" and stretch[30:36] == "TATACT"
-    figure, axis = plt.subplots(figsize=(14, 3.7))
+    figure, axis = plt.subplots(figsize=(13, 3.6))
     plots.sequence_strip(axis, stretch, y=0, height=1.3)
     for a, ideal, name, color in ((7, "TTGACA", "−35 box", BLUE), (30, "TATAAT", "−10 box", RED)):
         for i, letter in enumerate(ideal):
@@ -155,7 +155,7 @@ def choices() -> Figure:
         "Evo 2": (("nucleotides\n(bytes)", letter), ("rotary", letter), ("convolutions,\nsome attention", letter),
                   ("next token", other), "up to 40 B"),
     }  # fmt: skip
-    figure, axis = plt.subplots(figsize=(14, 6))
+    figure, axis = plt.subplots(figsize=(13.2, 5.8))
     widths, starts = (2.5, 1.7, 2.95, 2.4, 1.75), []
     x = 2.75
     for width in widths:
@@ -256,9 +256,10 @@ def bits() -> Figure:
         ("Markov, order 12", joint["Markov, order 12, exact conditional"]),
         ("attention", joint["this model"]),
     ]
-    figure, axes = plt.subplots(1, 2, figsize=(13, 4.6))
-    titles = ("left to right: bits per base", "15 % masked: bits per masked base")
-    for axis, rows, title in zip(axes, (left, right), titles, strict=True):
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.6))
+    titles = ("left to right", "15 % masked")
+    units = ("bits per base", "bits per masked base")
+    for axis, rows, title, unit in zip(axes, (left, right), titles, units, strict=True):
         for y, (label, row) in enumerate(rows):
             trained = label in ("Mamba", "Hyena", "convolution", "attention")
             color = BLUE if trained else "#7A868D"
@@ -267,7 +268,9 @@ def bits() -> Figure:
             axis.text(row["bits"], -y + 0.22, f"{row['bits']:.4f}", ha="center", va="bottom", color=color)
         axis.set_yticks([-y for y in range(len(rows))], [label for label, _ in rows])
         axis.axvline(2, color=plots.INK, linestyle=":", linewidth=1.5)
-        axis.set(title=title, xlim=(1.76, 2.03), ylim=(0.4 - len(rows), 0.75), xlabel="bits, lower is better")
+        axis.set(
+            title=title, xlim=(1.76, 2.03), ylim=(0.4 - len(rows), 0.75), xlabel=f"{unit}, lower is better"
+        )
         axis.tick_params(axis="y", length=0)
     return figure
 
@@ -317,7 +320,7 @@ def stops() -> Figure:
 @_readable
 def course() -> Figure:
     """The notebooks, in order."""
-    figure, axis = plt.subplots(figsize=(14, 5.2))
+    figure, axis = plt.subplots(figsize=(12.6, 5.1))
     _box(axis, 0, 2.2, 1.9, 1.3, "00\nanatomy", TINTS["blue"], weight="bold")
     _box(axis, 0, 0.2, 1.9, 1.75, "p1 DNA\np2 PyTorch\np3 scores", plots.FAINT)
     sites = (
