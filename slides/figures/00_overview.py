@@ -268,9 +268,7 @@ def bits() -> Figure:
             axis.text(row["bits"], -y + 0.22, f"{row['bits']:.4f}", ha="center", va="bottom", color=color)
         axis.set_yticks([-y for y in range(len(rows))], [label for label, _ in rows])
         axis.axvline(2, color=plots.INK, linestyle=":", linewidth=1.5)
-        axis.set(
-            title=title, xlim=(1.76, 2.03), ylim=(0.4 - len(rows), 0.75), xlabel=f"{unit}, lower is better"
-        )
+        axis.set(title=title, xlim=(1.76, 2.03), ylim=(0.4 - len(rows), 0.75), xlabel=unit)
         axis.tick_params(axis="y", length=0)
     return figure
 
