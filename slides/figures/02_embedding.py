@@ -281,7 +281,7 @@ def groups() -> Figure:
                     label=world if row == 0 else None,
                 )  # fmt: skip
         axis.axvline(0.5, color="grey", linewidth=1)
-        axis.set(xlim=(0.2, 1.02), title=title, xlabel="chance to be closer")
+        axis.set(xlim=(0.2, 1.02), xticks=(0.3, 0.5, 0.7, 0.9), title=title, xlabel="chance to be closer")
         axis.tick_params(axis="y", length=0)
     axes[0].set_yticks(range(6), list(_groups()))
     axes[0].invert_yaxis()
