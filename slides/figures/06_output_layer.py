@@ -24,13 +24,13 @@ ARROW = {"arrowstyle": "-|>", "color": plots.INK, "linewidth": 1.8}
 
 def _large(*axes: Axes) -> None:
     for axis in axes:
-        axis.tick_params(labelsize=15)
-        axis.xaxis.label.set_size(16)
-        axis.yaxis.label.set_size(16)
-        axis.title.set_size(17)
+        axis.tick_params(labelsize=17)
+        axis.xaxis.label.set_size(18)
+        axis.yaxis.label.set_size(18)
+        axis.set_title(axis.get_title("left"), fontsize=18)
 
 
-def _box(axis: Axes, x: float, y: float, w: float, h: float, text: str, color: str, size: int = 15) -> None:
+def _box(axis: Axes, x: float, y: float, w: float, h: float, text: str, color: str, size: int = 17) -> None:
     axis.add_patch(Rectangle((x, y), w, h, facecolor=color, edgecolor=plots.INK, linewidth=1.4))
     axis.text(x + w / 2, y + h / 2, text, ha="center", va="center", fontsize=size)
 
@@ -38,13 +38,13 @@ def _box(axis: Axes, x: float, y: float, w: float, h: float, text: str, color: s
 def four_heads() -> Figure:
     """One body, its hidden states, pooling, and four heads with their shapes."""
     figure, axis = plt.subplots(figsize=(12, 5.2))
-    axis.text(0.0, 2.4, "ACGTTGCA", family="monospace", weight="bold", ha="center", va="center", fontsize=16)
+    axis.text(0.0, 2.4, "ACGTTGCA", family="monospace", weight="bold", ha="center", va="center", fontsize=17)
     _box(axis, 1.05, 1.6, 1.7, 1.6, "body", "#BFD9EA", 17)
     for i in range(5):
         axis.add_patch(
             Rectangle((3.35, 1.62 + 0.33 * i), 1.0, 0.25, facecolor="#F6DDA8", edgecolor=plots.INK)
         )
-    axis.text(3.85, 3.38, "hidden states\n(B, L, D)", ha="center", va="bottom", fontsize=15)
+    axis.text(3.85, 3.38, "hidden states\n(B, L, D)", ha="center", va="bottom", fontsize=17)
     _box(axis, 5.15, 0.95, 1.2, 1.0, "pool\n(B, D)", plots.FAINT)
     rows = (
         (3.75, "language model", "(B, L, V)", BLUE),
@@ -54,8 +54,8 @@ def four_heads() -> Figure:
     )
     for y, name, shape, color in rows:
         axis.add_patch(Rectangle((7.3, y - 0.36), 2.5, 0.72, facecolor=color, alpha=0.4))
-        axis.text(8.55, y, name, ha="center", va="center", weight="bold", fontsize=15)
-        axis.text(10.0, y, shape, ha="left", va="center", fontsize=16)
+        axis.text(8.55, y, name, ha="center", va="center", weight="bold", fontsize=17)
+        axis.text(10.0, y, shape, ha="left", va="center", fontsize=17)
         start = (4.4, 2.8) if name == "language model" else (6.4, 1.45)
         axis.annotate("", xy=(7.25, y), xytext=start, arrowprops=ARROW)
     for a, b in (((0.78, 2.4), (1.02, 2.4)), ((2.8, 2.4), (3.3, 2.4)), ((4.4, 1.9), (5.1, 1.5))):
@@ -122,7 +122,7 @@ def along_dna() -> Figure:
     axis.axhline(0, color=GREY, linewidth=1)
     axis.set(xlabel=f"kb from base {first:,} of chromosome 20", ylabel="probability", ylim=(-1.4, 1.4))
     axis.set_yticks([-1, 0, 1], ["1", "0", "1"])
-    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=15)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=17)
     _large(axis)
     return figure
 
@@ -143,9 +143,9 @@ def what_is_trained() -> Figure:
                 axis.text(x + 2.08, y + 0.38, "+", ha="center", va="center", fontsize=18)
                 _box(axis, x + 2.25, y, 0.22, 0.8, "", trained)
                 _box(axis, x + 2.55, y + 0.29, 0.65, 0.22, "", trained)
-    axis.text(5.6, -0.55, "two thin matrices beside each W", ha="center", fontsize=15)
-    axis.text(1.5, -0.55, "the body is frozen", ha="center", fontsize=15)
-    axis.text(9.7, -0.55, "everything moves", ha="center", fontsize=15)
+    axis.text(5.6, -0.55, "two thin matrices beside each W", ha="center", fontsize=17)
+    axis.text(1.5, -0.55, "the body is frozen", ha="center", fontsize=17)
+    axis.text(9.7, -0.55, "everything moves", ha="center", fontsize=17)
     axis.set(xlim=(-0.3, 11.6), ylim=(-0.9, 5.1))
     axis.axis("off")
     return figure

@@ -23,10 +23,10 @@ GREY = "#777777"
 
 def _large(*axes: Axes) -> None:
     for axis in axes:
-        axis.tick_params(labelsize=15)
-        axis.xaxis.label.set_size(16)
-        axis.yaxis.label.set_size(16)
-        axis.title.set_size(17)
+        axis.tick_params(labelsize=17)
+        axis.xaxis.label.set_size(18)
+        axis.yaxis.label.set_size(18)
+        axis.set_title(axis.get_title("left"), fontsize=18)
 
 
 def _row(axis: Axes, letters: str, y: float, *, frames: dict[int, str] | None = None) -> None:
@@ -36,7 +36,7 @@ def _row(axis: Axes, letters: str, y: float, *, frames: dict[int, str] | None = 
         if frames and i in frames:
             axis.add_patch(Rectangle((i + 0.05, y), 0.9, 0.8, fill=False, edgecolor=plots.INK, linewidth=2.5))
         axis.text(
-            i + 0.5, y + 0.39, letter, ha="center", va="center", color="white", weight="bold", fontsize=16
+            i + 0.5, y + 0.39, letter, ha="center", va="center", color="white", weight="bold", fontsize=17
         )
 
 
@@ -64,8 +64,8 @@ def two_questions() -> Figure:
         axis.text(0, 3.3, title, fontsize=18, weight="bold")
         axis.set(xlim=(-0.2, 9.2), ylim=(-0.9, 3.8))
         axis.axis("off")
-    axes[0].text(0, -0.65, "both sides, a few places", fontsize=16)
-    axes[1].text(0, -0.65, "the left side, every place", fontsize=16)
+    axes[0].text(0, -0.65, "both sides, a few places", fontsize=17)
+    axes[1].text(0, -0.65, "the left side, every place", fontsize=17)
     return figure
 
 
@@ -77,11 +77,11 @@ def eighty_ten_ten() -> Figure:
     labels = "".join(base if i in chosen else " " for i, base in enumerate(text))
     figure, axis = plt.subplots(figsize=(12, 4.2))
     for y, letters, name in ((3.0, text, "DNA"), (1.8, seen, "the model sees"), (0.6, labels, "labels")):
-        axis.text(-0.4, y + 0.4, name, ha="right", va="center", weight="bold", fontsize=16)
+        axis.text(-0.4, y + 0.4, name, ha="right", va="center", weight="bold", fontsize=17)
         _row(axis, letters, y, frames=chosen if y < 3 else None)
     for i, kind in ((4, "[MASK]"), (10, "[MASK]"), (14, "another"), (18, "[MASK]"), (20.6, "the same")):
         drop = 0.55 if i == 18 else 0.0
-        axis.text(i + 0.5, 0.12 - drop, kind, ha="center", va="center", fontsize=15)
+        axis.text(i + 0.5, 0.12 - drop, kind, ha="center", va="center", fontsize=17)
     axis.set(xlim=(-5.4, 23.2), ylim=(-0.8, 3.9))
     axis.axis("off")
     return figure
@@ -108,7 +108,7 @@ def trust() -> Figure:
     axis.plot(grid, 5 * grid / (4 * grid + 1), color=RED, linewidth=2.5, label="5p / (4p + 1)")
     axis.plot([0, 1], [1, 1], color=GREY, linestyle="--", linewidth=2, label="copying")
     axis.set(xlabel="p of the true base, hidden", ylabel="the same, visible", xlim=(0, 1), ylim=(0, 1.06))
-    axis.legend(loc="lower right", fontsize=15)
+    axis.legend(loc="lower right", fontsize=17)
     _large(axis)
     return figure
 
@@ -136,7 +136,7 @@ def neighbours() -> Figure:
                     ha="center",
                     va="center",
                     family="monospace",
-                    fontsize=15,
+                    fontsize=17,
                 )
         axis.text(0, 1.15, title, fontsize=17, weight="bold")
         axis.set(xlim=(-0.2, 14.2), ylim=(-6.9, 1.8))
@@ -157,13 +157,13 @@ def copying() -> Figure:
             losses[-1],
             f"{run['pattern']}\nmasks",
             color=plots.INK,
-            fontsize=15,
+            fontsize=17,
             va="center",
             weight="bold",
         )
-        axis.text(60, run["valid_copying"] + 0.18, "copying", fontsize=15, color=plots.INK)
+        axis.text(60, run["valid_copying"] + 0.18, "copying", fontsize=17, color=plots.INK)
     axis.plot([0, 5000], [ahead["runs"][0]["valid_frequencies"]] * 2, color=GREY, linestyle="--", linewidth=2)
-    axis.text(2550, 8.32, "knows only how frequent words are", fontsize=15, color=plots.INK)
+    axis.text(2250, 8.32, "knows only how frequent words are", fontsize=17, color=plots.INK)
     axis.set(xlabel="training step", ylabel="nats per masked word", xlim=(0, 6000), ylim=(0, 9.2))
     axis.set_xticks(range(0, 5001, 1000))
     _large(axis)
@@ -173,8 +173,8 @@ def copying() -> Figure:
 def _beside(name: str, panels: tuple[tuple[str, str], ...], xlabel: str) -> Figure:
     """A shipped model beside its baselines on the test region, one panel for each protocol."""
     table = json.loads((ROOT / "checkpoints" / name / "scores.json").read_text(encoding="utf-8"))["table"]
-    height = 4.0 if len(panels) > 1 else 3.4
-    figure, axes = plt.subplots(1, len(panels), figsize=(11.5, height), sharey=True, squeeze=False)
+    size = (11.5, 4.2) if len(panels) > 1 else (9.8, 3.1)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for axis, (protocol, title) in zip(axes[0], panels, strict=True):
         rows = [row for row in table if row["protocol"] == protocol and row["model"] != "four equal letters"]
         for place, row in enumerate(rows):
@@ -186,7 +186,8 @@ def _beside(name: str, panels: tuple[tuple[str, str], ...], xlabel: str) -> Figu
         axis.axvline(2, color=GREY, linestyle="--", linewidth=2)
         names = [row["model"].split(", exact")[0] for row in rows]
         axis.set_yticks([-i for i in range(len(rows))], names)
-        axis.set(title=title, xlim=(1.7, 2.02), ylim=(-len(rows) + 0.4, 0.6), xlabel=xlabel)
+        axis.set_xticks([1.7, 1.8, 1.9, 2.0])
+        axis.set(title=title, xlim=(1.69, 2.02), ylim=(-len(rows) + 0.4, 0.6), xlabel=xlabel)
     _large(*axes[0])
     return figure
 
@@ -207,7 +208,7 @@ def causal() -> Figure:
     text = "ATGACCATG"
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), width_ratios=[1.6, 1])
     for y, name in ((2.0, "the model reads"), (0.0, "it has to say")):
-        left.text(-0.3, y + 0.4, name, ha="right", va="center", weight="bold", fontsize=16)
+        left.text(-0.3, y + 0.4, name, ha="right", va="center", weight="bold", fontsize=17)
     _row(left, text, 2.0)
     _row(left, text[1:] + " ", 0.0)
     for i in range(len(text) - 1):
@@ -266,7 +267,7 @@ def is_it_dna() -> Figure:
         axis.plot(lags, np.round(values, 3), marker="o", markersize=6, color=color, linewidth=2.2, label=name)
     axis.set(yscale="log", ylim=(0.04, 60), xlabel="bases apart", ylabel="mutual information, mbit")
     axis.set_xticks(range(3, 31, 3))
-    axis.legend(fontsize=15, loc="upper right")
+    axis.legend(fontsize=17, loc="upper right")
     _large(axis)
     return figure
 
@@ -294,7 +295,7 @@ def state() -> Figure:
             tensors = [v for part in kept for v in part.values() if isinstance(v, torch.Tensor)]
             sizes.append(sum(v.numel() * v.element_size() for v in tensors) / 1024)
         axis.plot(lengths, sizes, marker="o", markersize=8, color=color, linewidth=2.8)
-        axis.text(4350, sizes[-1], mixer, fontsize=16, va="center", color=plots.INK)
+        axis.text(4350, sizes[-1], mixer, fontsize=17, va="center", color=plots.INK)
     axis.set(xscale="log", yscale="log", xlabel="bases read", ylabel="state, KiB", xlim=(230, 8200))
     axis.set_xticks(lengths, [f"{n:,}" for n in lengths])
     axis.set_yticks([20, 50, 200, 1000, 5000], ["20", "50", "200", "1,000", "5,000"])

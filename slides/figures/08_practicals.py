@@ -17,10 +17,10 @@ GREY = "#777777"
 
 def _large(*axes: Axes) -> None:
     for axis in axes:
-        axis.tick_params(labelsize=15)
-        axis.xaxis.label.set_size(16)
-        axis.yaxis.label.set_size(16)
-        axis.title.set_size(17)
+        axis.tick_params(labelsize=17)
+        axis.xaxis.label.set_size(18)
+        axis.yaxis.label.set_size(18)
+        axis.set_title(axis.get_title("left"), fontsize=18)
 
 
 def gc() -> Figure:
@@ -39,7 +39,7 @@ def gc() -> Figure:
         axis.plot(middle, height, style, color=color, linewidth=3, label=name)
     axis.set(xlabel="share of G and C", ylabel="density", ylim=(0, None))
     axis.set_xticks([0.2, 0.4, 0.6, 0.8])
-    axis.legend(fontsize=15, loc="upper center", bbox_to_anchor=(0.5, 1.28))
+    axis.legend(fontsize=17, loc="upper center", bbox_to_anchor=(0.5, 1.4))
     _large(axis)
     return figure
 
@@ -53,7 +53,7 @@ def prevalence() -> Figure:
     for n, text, shift in ((1, "a balanced test", (16, 8)), (299, "GTs within genes", (-40, 22))):
         value = 0.8 / (0.8 + 0.05 * n)
         axis.plot(n, value, "o", color=RED, markersize=13)
-        axis.annotate(text, (n, value), shift, textcoords="offset points", fontsize=16, color=plots.INK)
+        axis.annotate(text, (n, value), shift, textcoords="offset points", fontsize=17, color=plots.INK)
     axis.set(xscale="log", xlabel="negatives for each positive", ylabel="precision", ylim=(0, 1.02))
     axis.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
     axis.set_yticks([0, 0.5, 1])
@@ -70,9 +70,9 @@ def four_questions() -> Figure:
         for i, letter in enumerate(before + base + after):
             axis.add_patch(Rectangle((i + 0.04, y), 0.92, 0.9, facecolor=plots.NUCLEOTIDE_COLORS[letter]))
             axis.text(
-                i + 0.5, y + 0.43, letter, ha="center", va="center", color="white", weight="bold", fontsize=16
+                i + 0.5, y + 0.43, letter, ha="center", va="center", color="white", weight="bold", fontsize=17
             )
-        axis.text(-0.4, y + 0.45, name, ha="right", va="center", weight="bold", fontsize=16)
+        axis.text(-0.4, y + 0.45, name, ha="right", va="center", weight="bold", fontsize=17)
     axis.add_patch(Rectangle((8.97, 2.08), 1.06, 2.34, fill=False, edgecolor=plots.INK, linewidth=3))
     columns = (
         ("masked", "which base\nin this gap?", "nats, signed", BLUE),
@@ -83,9 +83,9 @@ def four_questions() -> Figure:
     for i, (name, question, unit, color) in enumerate(columns):
         x = -4.0 + 6.15 * i
         axis.add_patch(Rectangle((x, -1.6), 5.7, 3.1, facecolor=color, alpha=0.25))
-        axis.text(x + 2.85, 1.05, name, ha="center", va="center", weight="bold", fontsize=16)
-        axis.text(x + 2.85, -0.05, question, ha="center", va="center", fontsize=15)
-        axis.text(x + 2.85, -1.15, unit, ha="center", va="center", fontsize=15, style="italic")
+        axis.text(x + 2.85, 1.05, name, ha="center", va="center", weight="bold", fontsize=17)
+        axis.text(x + 2.85, -0.05, question, ha="center", va="center", fontsize=17)
+        axis.text(x + 2.85, -1.15, unit, ha="center", va="center", fontsize=17, style="italic")
     axis.set(xlim=(-4.3, 20.5), ylim=(-1.8, 4.6))
     axis.axis("off")
     return figure
@@ -107,7 +107,7 @@ def lac_map() -> Figure:
     expected = saturation(model, tokenizer, context, 300, 375, window=128)[[*"ACGT"]].to_numpy()
     figure, axes = plt.subplots(2, 1, figsize=(12, 4.9), sharex=True)
     for axis, values, title in (
-        (axes[0], measured, "the assay: effect of each change on expression"),
+        (axes[0], measured, "the assay: effect on expression"),
         (axes[1], expected, "the masked model: log P(alt) − log P(ref)"),
     ):
         limit = np.abs(values).max()
@@ -119,7 +119,7 @@ def lac_map() -> Figure:
         for name, motif in (("−35", "TTTACA"), ("−10", "TATGTT")):
             left = lac.index(motif) - 0.5
             axis.add_patch(Rectangle((left, -0.5), 6, 4, fill=False, edgecolor=plots.INK, linewidth=2.5))
-            axis.text(left + 3, -0.65, name, ha="center", va="bottom", fontsize=15)
+            axis.text(left + 3, -0.65, name, ha="center", va="bottom", fontsize=17)
     axes[1].set_xticks(range(5, 75, 10), [str(i) for i in range(-70, 0, 10)])
     axes[1].set_xlabel("base, counted from the end of the assayed stretch")
     _large(*axes)
@@ -151,15 +151,15 @@ def donor_map() -> Figure:
     for i, letter in enumerate(letters):
         axis.plot(i, "ACGT".index(letter), "o", color=plots.INK, markersize=9)
     axis.axvline(3.5, color=plots.INK, linewidth=3)
-    axis.text(1.5, -0.65, "exon", ha="center", va="bottom", fontsize=16)
-    axis.text(7, -0.65, "intron", ha="center", va="bottom", fontsize=16)
+    axis.text(1.5, -0.65, "exon", ha="center", va="bottom", fontsize=17)
+    axis.text(7, -0.65, "intron", ha="center", va="bottom", fontsize=17)
     axis.set_yticks(range(4), [*"ACGT"])
     axis.set_xticks(range(len(letters)), list(letters))
     axis.spines[:].set_visible(False)
     axis.set(xlabel="the reference (dots)", ylabel="changed to")
     bar = figure.colorbar(image, ax=axis)
-    bar.set_label("change of log odds", fontsize=16)
-    bar.ax.tick_params(labelsize=15)
+    bar.set_label("change of log odds", fontsize=17)
+    bar.ax.tick_params(labelsize=17)
     _large(axis)
     return figure
 
@@ -176,17 +176,17 @@ def search_and_judge() -> Figure:
     }
     for name, (x, color, ink) in boxes.items():
         axis.add_patch(Rectangle((x, 0), 1.75, 0.9, facecolor=color, edgecolor=plots.INK))
-        axis.text(x + 0.87, 0.45, name, ha="center", va="center", color=ink, weight="bold", fontsize=15)
+        axis.text(x + 0.87, 0.45, name, ha="center", va="center", color=ink, weight="bold", fontsize=17)
     axis.add_patch(Rectangle((2.6, 1.8), 1.75, 0.9, facecolor="#777777", edgecolor=plots.INK))
-    axis.text(3.47, 2.25, "oracle", ha="center", va="center", color="white", weight="bold", fontsize=15)
+    axis.text(3.47, 2.25, "oracle", ha="center", va="center", color="white", weight="bold", fontsize=17)
     arrow = {"arrowstyle": "-|>", "color": plots.INK, "linewidth": 1.8}
     for x in (1.75, 4.35, 6.95, 9.55):
         axis.annotate("", (x + 0.83, 0.45), (x + 0.04, 0.45), arrowprops=arrow)
     axis.annotate("", (3.0, 1.76), (3.0, 0.94), arrowprops=arrow)
     axis.annotate("", (3.9, 0.94), (3.9, 1.76), arrowprops=arrow)
-    axis.text(4.6, 2.25, "asked thousands of times:\nthe search finds its errors", va="center", fontsize=16)
-    axis.text(8.67, -0.4, "asked once, at the end", ha="center", va="center", fontsize=15)
-    axis.text(11.27, -0.4, "has the last word", ha="center", va="center", fontsize=15)
+    axis.text(4.6, 2.25, "asked thousands of times:\nthe search finds its errors", va="center", fontsize=17)
+    axis.text(8.67, -0.4, "asked once", ha="center", va="center", fontsize=17)
+    axis.text(11.27, -0.4, "has the last word", ha="center", va="center", fontsize=17)
     axis.set(xlim=(-0.2, 12.5), ylim=(-0.8, 2.9))
     axis.axis("off")
     return figure
@@ -211,7 +211,7 @@ def plate() -> Figure:
         axis.add_patch(Circle((at % 8, -(at // 8)), 0.4, facecolor=color, edgecolor=plots.INK))
     for i, (name, count, color) in enumerate(kinds):
         axis.add_patch(Circle((9.0, -0.9 * i - 0.2), 0.3, facecolor=color, edgecolor=plots.INK))
-        axis.text(9.6, -0.9 * i - 0.2, f"{count}  {name}", va="center", fontsize=16)
+        axis.text(9.6, -0.9 * i - 0.2, f"{count}  {name}", va="center", fontsize=17)
     axis.set(xlim=(-0.7, 17.2), ylim=(-5.6, 0.6), aspect="equal")
     axis.axis("off")
     return figure
