@@ -148,7 +148,7 @@ for negatives in ("random", "gc_matched"):
 pd.concat(found)[["baseline", "value", "low", "high", "chosen"]].round(3)
 
 # %% [markdown]
-# Against random windows a single number, the share of G and C, reaches about 0.9, and a clever model can add only a little. Such a score says "CpG island", not "promoter". Against matched windows it drops to near 0.57, and *position* begins to matter: the same words, counted in three stretches of the window, do better than counted over all of it.
+# Against random windows a single number, the share of G and C, reaches about 0.9, and a clever model can add only a little. Such a score says "CpG island", not "promoter". Against matched windows it drops to below 0.6, and *position* begins to matter: the same words, counted in three stretches of the window, do better than counted over all of it.
 #
 # From here on we use matched negatives. The bar is the baseline that was best on validation.
 

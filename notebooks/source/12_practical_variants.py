@@ -308,7 +308,7 @@ check.my_turned(my_turned)
 #
 # The **embedding** score is the distance between the mean vectors of both windows (1 − cosine, unless told otherwise). It is never negative: large means "the model sees a difference", better or worse it cannot say. We will count it as *loss*, and use its negative.
 #
-# The **trained head** is another kind of thing. It has seen labels of the assay itself. For lac we take the small network of notebook 11, trained on some of the training rows for seconds.
+# The **trained head** is another kind of thing. It has seen labels of the assay itself. For lac we take a small network (`train_predictor`; notebook 13 uses it, too), trained on some of the training rows for seconds.
 
 # %% tags=["nbval-ignore-output"]
 from gfm_lab.predictors import train_predictor
