@@ -410,7 +410,7 @@ columns = ["route", "model", "training rows", "AUROC", "low", "high"]
 pd.DataFrame(rows, columns=columns).sort_values("AUROC").round(3)
 
 # %% [markdown]
-# Read the column of training rows with the scores: the routes did not get the same number. Word counts, probes and the supervised networks read all they may (the networks one arm more, since each stops by another one); fine-tuning was given fewer rows and few epochs, to stay within a quarter of an hour of one core. Again the probe is ahead of its twin, again words are ahead of the probe. What passes the words is a convolutional network that was never pre-trained, but shaped for the question: wide filters, positions kept, and all labels.
+# Read the column of training rows with the scores: the routes did not get the same number. Word counts, probes and the supervised networks read all they may (the networks one arm more, since each stops by another one); fine-tuning was given fewer rows and few epochs, to stay within a quarter of an hour of one core. Again the probe is ahead of its twin, again words are ahead of the probe. Fine-tuned in full the pre-trained body is ahead of its twin as well, but mind how fragile that is: at a fifth of the learning rate it was the other way round (`heads_trials.json`). In so few steps a rate that suits one start need not suit the other, so a single comparison of two fine-tuned models may say more about their learning rate than about pre-training. What passes the words is a convolutional network that was never pre-trained, but shaped for the question: wide filters, positions kept, and all labels.
 #
 # ## Which model for my task?
 #
