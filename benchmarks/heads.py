@@ -85,6 +85,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
         control="human",
         rows=18_469,
         epochs=4,
+        rate=1e-3,
     ),
     "splice-mpra-block": dict(
         table="splice-mpra",
@@ -96,6 +97,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
         control="human",
         rows=18_469,
         epochs=4,
+        rate=1e-3,
     ),
     "fly-promoters": dict(
         table="fly-promoters",
