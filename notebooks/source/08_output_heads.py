@@ -756,7 +756,9 @@ for line in json.loads(path.read_text(encoding="utf-8")) if path.exists() else [
     if line["data"] in ("lac-mpra", "donor-matched", "arabidopsis-expression"):
         name, (value, low, high) = next(iter(line["metrics"].items()))
         what = f"{line['model']} ({line['route']}, {line['train_rows']:,} rows)"
-        rows.append((line["data"], value, f"{what:51s}{name:9s}{value:.3f} [{low:.3f}, {high:.3f}]"))
+        rows.append(
+            (line["data"], value, f"{what:51s}{name:9s}{value:.3f} [{low:.3f}, {high:.3f}]")
+        )
 for data, _, text in sorted(rows):
     print(f"{data:23s}{text}")
 

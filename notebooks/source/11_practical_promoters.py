@@ -16,7 +16,6 @@
 
 # %% tags=["setup", "nbval-ignore-output"]
 import json
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,9 +24,6 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 import gfm_lab
 from gfm_lab import checks, load_data, load_model, plots
@@ -35,7 +31,6 @@ from gfm_lab.metrics import auroc, paired
 from gfm_lab.model import GenomicForCausalLM
 from gfm_lab.sequence_baselines import baseline_table, fit_baseline, score_table
 from gfm_lab.splits import loci, near_leaks
-from gfm_lab.training import finetune
 
 transformers.logging.disable_progress_bar()
 plots.use_style()
@@ -197,6 +192,11 @@ print({name: [v.shape for v in three] for name, three in vectors.items()})
 
 
 # %% tags=["nbval-ignore-output"]
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
 def fit_probe(X, labels, X_valid, strengths=(0.001, 0.01, 0.1, 1.0)):
     fits = [
         make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000)).fit(X, labels)
@@ -232,6 +232,10 @@ pd.DataFrame(rows, columns=["model", "minus", "AUROC", "low", "high"]).round(3)
 # `finetune` takes the same checkpoint, puts a head on it, and trains the head alone (`"probe"`), the head and thin matrices beside every linear map (`"lora"`), or everything (`"full"`). We run each live for one epoch on a quarter of the rows, to see what is trained and what it costs.
 
 # %% tags=["nbval-ignore-output"]
+import tempfile
+
+from gfm_lab.training import finetune
+
 quarter = train[train["locus"] % 4 == 0]
 rows = []
 for method, rate in (("probe", 3e-3), ("lora", 2e-3), ("full", 5e-4)):
