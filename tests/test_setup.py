@@ -406,11 +406,6 @@ def test_arguments_reach_pytest_unbroken(repo: Path) -> None:
         assert ast.literal_eval(called)[-2:] == ["-k", "a or b"]
 
 
-def test_slides_that_do_not_exist_are_no_error(repo: Path) -> None:
-    result = make(repo, "slides")
-    assert result.returncode == 0 and "no slides yet" in result.stdout
-
-
 @pytest.mark.parametrize(
     "page, needed", [("README.md", {"lab", "test"}), ("CONTRIBUTING.md", {"notebooks", "test"})]
 )

@@ -64,7 +64,7 @@ def source(name: str) -> str:
 
 
 def test_there_is_a_deck_for_each_part():
-    assert [deck.name[:2] for deck in DECKS] == [f"{i:02d}" for i in range(len(DECKS))]
+    assert [deck.name[:2] for deck in DECKS] == [f"{i:02d}" for i in range(9)]
 
 
 @every_deck
@@ -123,6 +123,20 @@ def test_figures_are_the_same_each_time(tmp_path, monkeypatch):
         build.figures([deck])
         texts.append((tmp_path / "figures" / f"{name}.svg").read_bytes())
     assert texts[0] == texts[1]
+
+
+def test_what_is_missing_is_said(monkeypatch):
+    with pytest.raises(SystemExit, match="there is no deck 77"):
+        build.main(["figures", "77"])
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.delenv("CHROME_PATH", raising=False)
+    with pytest.raises(SystemExit, match=r"install Node\.js 18"):
+        build.main(["render", "00"])
+    with pytest.raises(SystemExit, match="install one, or set CHROME_PATH"):
+        build.browser()
+    monkeypatch.setenv("CHROME_PATH", "nowhere/chrome")
+    with pytest.raises(SystemExit, match="does not exist"):
+        build.browser()
 
 
 # ---- Rendered ----
