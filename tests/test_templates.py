@@ -69,13 +69,13 @@ def test_windows_of_a_genome_keep_loci_together(tmp_path):
     ("rich", "poor", "message"),
     [
         (["ACGTAACCGG"], ["CCGGTTACGT"], "stand in both classes"),  # each other's reverse complement
-        (["ACGTAACCGG"], [], r"no |empty|both"),
+        (["ACGTAACCGG"], [], r"labels must be 0 and 1|empty"),
     ],
 )
 def test_faulty_input(tmp_path, rich, poor, message):
     files = [write_fasta(tmp_path / f"{name}.fa", t) for name, t in (("rich", rich), ("poor", poor))]
     with pytest.raises((SystemExit, ValueError), match=message):
-        template.main(["--positive", files[0], "--negative", files[1]])
+        run(tmp_path, "--positive", files[0], "--negative", files[1])
     assert not (tmp_path / "out").exists()
 
 

@@ -98,7 +98,16 @@ def install() -> None:
         raise SystemExit("Marp is installed with npm, which is not on the PATH: install it and try again.")
     print("Installing Marp into slides/node_modules (once).", flush=True)
     done = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"],
+        # Without a network it gives up soon: `make test` asks for Marp as well.
+        [
+            "npm",
+            "ci",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+            "--fetch-retries=0",
+            "--fetch-timeout=30000",
+        ],
         cwd=SLIDES,
         capture_output=True,
         text=True,

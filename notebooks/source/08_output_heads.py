@@ -747,7 +747,8 @@ for line in lines:
         and line["measure"] in ("R2", "Spearman", "AUROC")
         and line["train"]
     ):
-        print(f"{line['table']:23s}{line['what']:48s}{line['measure']:9s}{line['value']:.3f}")
+        score = f"{line['value']:.3f} [{line['low']:.3f}, {line['high']:.3f}]"
+        print(f"{line['table']:23s}{line['what']:51s}{line['measure']:9s}{score}")
 
 # %% tags=["nbval-ignore-output"]
 path = Path(gfm_lab.__file__).parent.parent / "benchmarks" / "results" / "heads.json"

@@ -27,7 +27,7 @@ import transformers
 
 import gfm_lab
 from gfm_lab import checks, load_data, load_model, plots
-from gfm_lab.metrics import auroc, paired
+from gfm_lab.metrics import auroc, paired, with_interval
 from gfm_lab.model import GenomicForCausalLM
 from gfm_lab.sequence_baselines import baseline_table, fit_baseline, score_table
 from gfm_lab.splits import loci, near_leaks
@@ -246,8 +246,9 @@ for method, rate in (("probe", 3e-3), ("lora", 2e-3), ("full", 5e-4)):
             model, tokenizer, pair(quarter), pair(valid[::2]), Path(folder) / "run", **options
         )
     losses = run.frame()["train_loss"].dropna()
-    rows.append((method, losses.iloc[0], losses.iloc[-1], run.metrics["auroc"], run.seconds))
-columns = ["method", "first loss", "last loss", "AUROC on valid", "seconds"]
+    found = with_interval("AUROC", valid[::2]["label"], run.predictions[:, 1])
+    rows.append((method, losses.iloc[0], losses.iloc[-1], *found[1:], run.seconds))
+columns = ["method", "first loss", "last loss", "AUROC on valid", "low", "high", "seconds"]
 pd.DataFrame(rows, columns=columns).round(3)
 
 # %% [markdown]
@@ -319,12 +320,13 @@ curve = []
 for n in (32, 128, len(genes)):
     few = train["gene"].isin(genes[:n]).to_numpy()
     fit = fit_baseline(words.name, pair(train[few]), pair(valid), "classification", ks=(3, 4))
-    line = {"genes": n, words.name: auroc(y, fit.predict(pair(test)[0])[:, 1])}
+    guesses = {words.name: fit.predict(pair(test)[0])[:, 1]}
     for name, (X, X_valid, X_test) in vectors.items():
-        fit = fit_probe(X[few], train["label"][few], X_valid)
-        line[name] = auroc(y, fit.decision_function(X_test))
-    curve.append(line)
-pd.DataFrame(curve).set_index("genes").round(3)
+        guesses[name] = fit_probe(X[few], train["label"][few], X_valid).decision_function(X_test)
+    found = {name: with_interval("AUROC", y, guess, groups) for name, guess in guesses.items()}
+    shown = {name: f"{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]" for name, f in found.items()}
+    curve.append({"genes": n, **shown})
+pd.DataFrame(curve).set_index("genes")
 
 # %% [markdown]
 # All rise with the labels, and none is far ahead at any size. One draw of 32 genes is one draw: the interval of a test score does not even contain that uncertainty. A model that was worth its pre-training would show here, at the left, before anywhere else.
