@@ -6,8 +6,9 @@
     python tools/build_slides.py pages 03         # each page as a PNG, to look at: dist/slides/pages/
 
 A deck is slides/NN_topic.md. Its figures are functions without arguments in slides/figures/NN_topic.py that return a
-matplotlib Figure; `name` becomes slides/figures/NN_name.svg. Names with a leading underscore are no figures. The same
-code and data give the same file, byte for byte.
+matplotlib Figure; `name` becomes slides/figures/NN_name.svg. Names with a leading underscore are no figures. SIZES in
+such a file, if there, are rcParams of its figures: letters for the last row. The same code and data give the same file,
+byte for byte.
 
 Marp (its version stands in slides/package.json) comes from npm and is installed into slides/node_modules the first
 time. Rendering needs Node.js 18 or newer; the PDF and the pages also Chrome or Chromium. Nothing is loaded from the
@@ -69,14 +70,17 @@ def figures(names: list[Path]) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    import torch
 
     from gfm_lab import plots
 
     plots.use_style()
+    torch.set_num_threads(1)  # the same sums in the same order on every machine
     for deck in names:
         for name, draw in functions_of(deck.stem).items():
             part = SLIDES / "figures" / f".{name}.svg"
-            figure = draw()
+            with plt.rc_context(draw.__globals__.get("SIZES", {})):
+                figure = draw()
             figure.savefig(part, format="svg", metadata={"Date": None})
             plt.close(figure)
             os.replace(part, part.with_name(f"{name}.svg"))

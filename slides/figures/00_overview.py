@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -35,18 +33,6 @@ ARROW = {"arrowstyle": "-|>", "color": plots.INK, "linewidth": 1.8}
 LEXA = 4_257_086  # +1 of the lexA promoter, counted from 0 (notebook 00)
 
 
-def _readable(draw: Callable[[], Figure]) -> Callable[[], Figure]:
-    """Letters large enough for the last row; other decks keep their own sizes."""
-
-    @functools.wraps(draw)
-    def drawn() -> Figure:
-        torch.set_num_threads(1)
-        with plt.rc_context(SIZES):
-            return draw()
-
-    return drawn
-
-
 def _box(axis: Axes, x: float, y: float, w: float, h: float, text: str, fill: str, **how) -> None:
     shape = "round,pad=0,rounding_size=0.12"
     axis.add_patch(
@@ -59,7 +45,6 @@ def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], **h
     axis.annotate("", xy=end, xytext=start, arrowprops=ARROW | how)
 
 
-@_readable
 def strands() -> Figure:
     """GATTACA on two strands, and what each reads."""
     figure, axis = plt.subplots(figsize=(11, 4.2))
@@ -83,7 +68,6 @@ def strands() -> Figure:
     return figure
 
 
-@_readable
 def promoter() -> Figure:
     """The lexA promoter, with the ideal words above the real ones."""
     stretch = load_data("ecoli-k12").region(LEXA - 42, LEXA + 4)
@@ -110,7 +94,6 @@ def promoter() -> Figure:
     return figure
 
 
-@_readable
 def lengths() -> Figure:
     """What one window holds, on a log scale, beside what there is to read."""
     windows = [
@@ -137,7 +120,6 @@ def lengths() -> Figure:
     return figure
 
 
-@_readable
 def choices() -> Figure:
     """Published models as rows of choices; equal choices have equal colours."""
     kmer, bpe, letter = TINTS["orange"], TINTS["pink"], TINTS["blue"]
@@ -176,7 +158,6 @@ def choices() -> Figure:
     return figure
 
 
-@_readable
 def body_and_heads() -> Figure:
     """Pre-training on plain DNA, then one body under several heads."""
     figure, axis = plt.subplots(figsize=(12, 4.9))
@@ -203,7 +184,6 @@ def body_and_heads() -> Figure:
     return figure
 
 
-@_readable
 def cells() -> Figure:
     """scGPT's input: a cell as a set of genes with values."""
     figure, axis = plt.subplots(figsize=(12, 4.6))
@@ -239,7 +219,6 @@ def _scores(checkpoint: str, protocol: str) -> dict[str, dict[str, float]]:
     return {row["model"]: row for row in rows if row["protocol"] == protocol}
 
 
-@_readable
 def bits() -> Figure:
     """Bits per base of the shipped models beside the baselines scored on the same bases."""
     causal = _scores("ecoli-conv-ar", "causal")
@@ -273,7 +252,6 @@ def bits() -> Figure:
     return figure
 
 
-@_readable
 def stops() -> Figure:
     """Notebook 00: CAG to TAG in frame and off the frame, model and Markov model."""
     ecoli = load_data("ecoli-k12")
@@ -315,7 +293,6 @@ def stops() -> Figure:
     return figure
 
 
-@_readable
 def course() -> Figure:
     """The notebooks, in order."""
     figure, axis = plt.subplots(figsize=(12.6, 5.1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,17 +26,6 @@ SIZES = {
 EXAMPLE = "ATGTGCGCT"
 SIZE = 4096
 HIDDEN = "#F6C7A6"
-
-
-def _readable(draw: Callable[[], Figure]) -> Callable[[], Figure]:
-    """Letters large enough for the last row; other decks keep their own sizes."""
-
-    @functools.wraps(draw)
-    def drawn() -> Figure:
-        with plt.rc_context(SIZES):
-            return draw()
-
-    return drawn
 
 
 @functools.cache
@@ -70,7 +58,6 @@ def _token(
     axis.text((start + stop) / 2, y + 0.4, label, ha="center", va="center", family="monospace", fontsize=size)
 
 
-@_readable
 def cuts() -> Figure:
     """Four ways to cut the example."""
     panels = {
@@ -90,7 +77,6 @@ def cuts() -> Figure:
     return figure
 
 
-@_readable
 def words() -> Figure:
     """DNABERT's view: a 6-mer at every base, with its published id."""
     sequence = "ATGTGCGCTA"
@@ -107,7 +93,6 @@ def words() -> Figure:
     return figure
 
 
-@_readable
 def leak() -> Figure:
     """The neighbours of a hidden 6-mer spell it."""
     found = kmers("CATGTGCGCTAG", 6)
@@ -132,7 +117,6 @@ def leak() -> Figure:
     return figure
 
 
-@_readable
 def runs() -> Figure:
     """Bases hidden by a run of masked tokens."""
     figure, axis = plt.subplots(figsize=(11, 4.7))
@@ -152,7 +136,6 @@ def runs() -> Figure:
     return figure
 
 
-@_readable
 def merges() -> Figure:
     """Three merge steps on the notebook's toy sequence."""
     tokens = list("ATGCATGGATGTATGC")
@@ -177,7 +160,6 @@ def merges() -> Figure:
     return figure
 
 
-@_readable
 def lengths() -> Figure:
     """Tokens per kb at 4,096 entries, with the baseline on shuffled DNA and the floor."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), sharex=True, sharey=True)
@@ -211,7 +193,6 @@ def _touched(before: list[int], after: list[int]) -> int:
     return len(after) - start - end
 
 
-@_readable
 def changes() -> Figure:
     """Tokens changed by one substitution and by one insertion: notebook 01's experiment."""
     test, length = _dna()["E. coli"][1], 1200
@@ -244,7 +225,6 @@ def changes() -> Figure:
     return figure
 
 
-@_readable
 def tail() -> Figure:
     """How Nucleotide Transformer cuts a sequence with N and a remainder."""
     sequence = "ATGTGCNNATGTGCG"

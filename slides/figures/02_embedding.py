@@ -31,19 +31,6 @@ NEAR, FAR = range(1, 7), range(9, 31, 3)
 BLUE, RED = plots.PALETTE[0], plots.PALETTE[4]
 
 
-def _readable(draw: Callable[[], Figure]) -> Callable[[], Figure]:
-    """Letters large enough for the last row; other decks keep their own sizes."""
-
-    @functools.wraps(draw)
-    def drawn() -> Figure:
-        torch.set_num_threads(1)
-        with plt.rc_context(SIZES):
-            return draw()
-
-    return drawn
-
-
-@_readable
 def lookup() -> Figure:
     """One-hot rows times the table give rows of the table."""
     torch.manual_seed(0)
@@ -72,7 +59,6 @@ def lookup() -> Figure:
     return figure
 
 
-@_readable
 def kmer_sum() -> Figure:
     """The vector of a base, plus those of the k-mers that end there."""
     sequence = "ATGTGCGCT"
@@ -100,7 +86,6 @@ def kmer_sum() -> Figure:
     return figure
 
 
-@_readable
 def turning() -> Figure:
     """Rotary: queries and keys turn with the position. ALiBi: a penalty grows with the distance."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.7), width_ratios=(1.35, 1))
@@ -132,7 +117,6 @@ def turning() -> Figure:
     return figure
 
 
-@_readable
 def maps() -> Figure:
     """Scores that come from positions alone."""
     generator = torch.Generator().manual_seed(1)
@@ -262,7 +246,6 @@ def _null(similarity: np.ndarray, group: np.ndarray) -> tuple[float, float]:
 LOOKS = {"E. coli": (RED, "o", -0.14), "walk": (BLUE, "D", 0.14)}
 
 
-@_readable
 def groups() -> Figure:
     """Effect sizes of six groups of pairs, E. coli beside the walk."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.9), sharey=True)
@@ -289,7 +272,6 @@ def groups() -> Figure:
     return figure
 
 
-@_readable
 def distance() -> Figure:
     """Effect sizes when company is kept at one distance alone."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.7), sharey=True)
@@ -308,7 +290,6 @@ def distance() -> Figure:
     return figure
 
 
-@_readable
 def sectors() -> Figure:
     """PCA of the 64 words by their far company, coloured by favourite frame."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.9))

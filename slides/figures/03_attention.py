@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,19 +29,6 @@ Q, K, V = "#BFD9EA", "#F6DDA8", "#B2DED2"
 ARROW = {"arrowstyle": "-|>", "color": plots.INK, "linewidth": 1.4}
 
 
-def _readable(draw: Callable[[], Figure]) -> Callable[[], Figure]:
-    """Letters large enough for the last row; other decks keep their own sizes."""
-
-    @functools.wraps(draw)
-    def drawn() -> Figure:
-        torch.set_num_threads(1)
-        with plt.rc_context(SIZES):
-            return draw()
-
-    return drawn
-
-
-@_readable
 def matrices() -> Figure:
     """X -> Q, K, V -> scores -> weights -> Y."""
     figure, axis = plt.subplots(figsize=(9, 3.9))
@@ -78,7 +63,6 @@ def matrices() -> Figure:
     return figure
 
 
-@_readable
 def gata() -> Figure:
     """The table of weights of GATA, by the package."""
     vectors = {"A": (1.0, -1.0), "C": (-1.0, 1.0), "G": (1.0, 1.0), "T": (-1.0, -1.0)}
@@ -98,7 +82,6 @@ def gata() -> Figure:
     return figure
 
 
-@_readable
 def heads() -> Figure:
     """D channels cut into h heads, each with a table of its own, joined by one matrix."""
     figure, axis = plt.subplots(figsize=(9, 3.7))
@@ -130,7 +113,6 @@ def heads() -> Figure:
     return figure
 
 
-@_readable
 def masks() -> Figure:
     """Who may look at whom: all, not at padding, not at the future."""
     length = 12
@@ -149,7 +131,6 @@ def masks() -> Figure:
     return figure
 
 
-@_readable
 def maps() -> Figure:
     """ecoli-attention-mlm, layer 3, head 1: two windows of the test region, the mean of 60, an untrained twin."""
     model, tokenizer = load_model("ecoli-attention-mlm")
@@ -183,7 +164,6 @@ def maps() -> Figure:
     return figure
 
 
-@_readable
 def window() -> Figure:
     """A window, a window with one global token, and how far a stack of windows sees."""
     length, radius = 25, 3
@@ -209,7 +189,6 @@ def window() -> Figure:
     return figure
 
 
-@_readable
 def tiles() -> Figure:
     """The online softmax on one row of 12 scores in three tiles."""
     scores = torch.tensor([0.0, 2.0, 0.5, 1.0, 1.0, 3.0, -1.0, 0.0, 0.5, 1.0, 5.0, 2.0])
@@ -239,7 +218,6 @@ def tiles() -> Figure:
     return figure
 
 
-@_readable
 def cost() -> Figure:
     """Seconds and peak memory of whole models against length, from benchmarks/results/mixers.json."""
     rows = json.loads((ROOT / "benchmarks/results/mixers.json").read_text(encoding="utf-8"))["rows"]

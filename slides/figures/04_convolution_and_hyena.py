@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -28,19 +27,6 @@ SIZES = {
 ARROW = {"arrowstyle": "-|>", "color": plots.INK, "linewidth": 1.4}
 
 
-def _readable(draw: Callable[[], Figure]) -> Callable[[], Figure]:
-    """Letters large enough for the last row; other decks keep their own sizes."""
-
-    @functools.wraps(draw)
-    def drawn() -> Figure:
-        torch.set_num_threads(1)
-        with plt.rc_context(SIZES):
-            return draw()
-
-    return drawn
-
-
-@_readable
 def tables() -> Figure:
     """Four causal mixers as tables: what each position counts for each output."""
     rng = np.random.default_rng(3)
@@ -70,7 +56,6 @@ def tables() -> Figure:
     return figure
 
 
-@_readable
 def motif() -> Figure:
     """The filter AGGTAAG on the notebook's sequence: matching letters at every start."""
     sequence, word = "TTCAGGTAAGTCAGGAAG", "AGGTAAG"
@@ -93,7 +78,6 @@ def motif() -> Figure:
     return figure
 
 
-@_readable
 def reach() -> Figure:
     """Four causal layers of two taps, dilations 1, 2, 4, 8: the paths into the last output."""
     figure, axis = plt.subplots(figsize=(9, 3.5))
@@ -120,7 +104,6 @@ def reach() -> Figure:
     return figure
 
 
-@_readable
 def wrap() -> Figure:
     """A signal times a filter by FFT, with room for all values and without."""
     u, k = torch.tensor([1.0, 2.0, 0.0, 0.0, 3.0]), torch.tensor([1.0, 0.5, 0.25, 0.1, 0.0])
@@ -145,7 +128,6 @@ def _reader() -> tuple:
     return model.eval(), tokenizer
 
 
-@_readable
 def period() -> Figure:
     """The filters of ecoli-hyena-ar: their strength by distance and their power by period."""
     mixers = [part for part in _reader()[0].modules() if isinstance(part, Hyena)]
@@ -172,7 +154,6 @@ def period() -> Figure:
     return figure
 
 
-@_readable
 def operator() -> Figure:
     """The Hyena operator of order 2: three projections, a long filter written by a network, two gates."""
     figure, axis = plt.subplots(figsize=(9.6, 4.0))
@@ -219,7 +200,6 @@ def operator() -> Figure:
     return figure
 
 
-@_readable
 def gated() -> Figure:
     """One channel of ecoli-hyena-ar, layer 3, as a table: the filter alone, and gated for two sequences."""
     model, tokenizer = _reader()
@@ -246,7 +226,6 @@ def gated() -> Figure:
     return figure
 
 
-@_readable
 def cost() -> Figure:
     """Microseconds per token of whole models, training, against length (mixers_lengths.csv)."""
     table = pd.read_csv(ROOT / "benchmarks/results/mixers_lengths.csv").query("device == 'cpu'")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,19 +27,6 @@ ARROW = {"arrowstyle": "-|>", "color": plots.INK, "linewidth": 1.4}
 BLUE, SAND, GREEN, GREY = "#BFD9EA", "#F6DDA8", "#B2DED2", "#E6E6E6"
 
 
-def _readable(draw: Callable[[], Figure]) -> Callable[[], Figure]:
-    """Letters large enough for the last row; other decks keep their own sizes."""
-
-    @functools.wraps(draw)
-    def drawn() -> Figure:
-        torch.set_num_threads(1)
-        with plt.rc_context(SIZES):
-            return draw()
-
-    return drawn
-
-
-@_readable
 def views() -> Figure:
     """The same linear map as a recurrence, as a convolution and as a scan."""
     figure, (chain, filt, tree) = plt.subplots(1, 3, figsize=(9.6, 3.7), width_ratios=(1.15, 1, 1))
@@ -82,7 +67,6 @@ def views() -> Figure:
     return figure
 
 
-@_readable
 def gate() -> Figure:
     """What delta does to the state, and a state whose delta depends on the input."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.5), width_ratios=(1, 1.7))
@@ -111,7 +95,6 @@ def gate() -> Figure:
     return figure
 
 
-@_readable
 def block() -> Figure:
     """The Mamba block."""
     figure, axis = plt.subplots(figsize=(9.6, 3.9))
@@ -151,7 +134,6 @@ def block() -> Figure:
     return figure
 
 
-@_readable
 def molecule() -> Figure:
     """22 base pairs of E. coli at the start of yaaA, which stands in the file backwards."""
     genome = load_data("ecoli-k12")
@@ -183,7 +165,6 @@ def molecule() -> Figure:
     return figure
 
 
-@_readable
 def readings() -> Figure:
     """P(true base) of hidden test bases, read by ecoli-attention-mlm from either strand."""
     model, tokenizer = load_model("ecoli-attention-mlm")
@@ -206,7 +187,6 @@ def readings() -> Figure:
     return figure
 
 
-@_readable
 def caduceus() -> Figure:
     """Caduceus-PS: the same body on both strands, both results side by side, the head adds them."""
     figure, axis = plt.subplots(figsize=(9.6, 3.9))
@@ -243,7 +223,6 @@ def caduceus() -> Figure:
     return figure
 
 
-@_readable
 def equal_cost() -> Figure:
     """Bits per masked base of five ways, three seeds each, from benchmarks/results/strands.json."""
     runs = json.loads((ROOT / "benchmarks/results/strands.json").read_text(encoding="utf-8"))["runs"]
@@ -268,7 +247,6 @@ def equal_cost() -> Figure:
     return figure
 
 
-@_readable
 def recall() -> Figure:
     """Accuracy of associative recall against distance, from benchmarks/results/choosing/recall.json."""
     shipped = json.loads((ROOT / "benchmarks/results/choosing/recall.json").read_text(encoding="utf-8"))
