@@ -177,7 +177,7 @@ def test_progress_line_counts_and_remembers(check, capsys):
     run(check, "kmers", kmers_by_loop, capsys)
     run(check, "kmers", lost_last, capsys)
     _, text = run(check, "slips", "ABD", capsys)
-    assert text.splitlines()[-1] == "01_tokenization  □▨■□□□  1 of 6"
+    assert text.splitlines()[-1] == "01_tokenization  □▨■□□□□  1 of 7"
 
 
 def test_unknown_names_are_explained(check):

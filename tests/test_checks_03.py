@@ -222,7 +222,7 @@ def test_stubs_are_not_attempted(check, capsys, name):
     assert run(check, name, ..., capsys)[0] == checks.TODO
 
 
-def test_progress_counts_all_six(check, capsys):
-    done = {name: answer for name, answer in RIGHT}
+def test_progress_counts_exercises_and_quiz(check, capsys):
+    done = {name: answer for name, answer in RIGHT} | {"quiz": "cadbbd"}
     texts = [run(check, name, answer, capsys)[1] for name, answer in done.items()]
-    assert texts[-1].rstrip().endswith("■■■■■■  6 of 6")
+    assert texts[-1].rstrip().endswith("■■■■■■■  7 of 7")

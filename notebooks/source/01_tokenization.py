@@ -742,18 +742,15 @@ check.slips(my_slips)
 # - Nucleotides and overlapping k-mers can be read from the other strand by arithmetic on ids; BPE cannot.
 #
 # ## Quiz
-#
-# 1. How many overlapping 6-mers does a sequence of 512 bases hold?
-# 2. Which of the three tokenizers would you take to predict the effect of single-base insertions, and why?
-# 3. A paper reports "5× shorter sequences with BPE". Which number from this notebook would you put beside it?
-#
-# <details><summary>Answers</summary>
-#
-# 1. 512 − 6 + 1 = 507.
-# 2. Single nucleotides: an insertion changes one token, and no frame moves. Overlapping k-mers are second; non-overlapping ones are the worst.
-# 3. Non-overlapping 6-mers with the same 4,096 entries: 6× shorter.
-#
-# </details>
+
+# %%
+check.questions("quiz")
+
+# %% tags=["exercise"]
+# BEGIN SOLUTION
+quiz_answers = "cbdabc"
+# END SOLUTION
+check.quiz(quiz_answers)
 
 # %% [markdown]
 # ## Where we are

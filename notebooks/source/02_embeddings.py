@@ -1111,20 +1111,15 @@ for reach in (2, 10):
 # - A p-value needs a null that keeps what you already know. Shuffled names alone made synonyms look like biology.
 #
 # ## Quiz
-#
-# 1. How many numbers does a batch of 16 sequences of 514 bases hold after the lecture's embedding of overlapping 3-mers?
-# 2. You train on windows of 512 tokens and want to read 4,096. Which schemes run at all, and which question remains?
-# 3. Two seeds of the same training give losses that agree to four digits, and cosines that correlate at 0.8. What would you report?
-# 4. A paper shows a PCA in which codons of one amino acid lie together. What do you ask for?
-#
-# <details><summary>Answers</summary>
-#
-# 1. 514 − 3 + 1 = 512 tokens; 16 × 512 × 128 = 1,048,576 numbers.
-# 2. All but learned positions. Whether the trained weights are any good at distances they never saw; only a measurement at 4,096 tells.
-# 3. Dot products of words with contexts, or cosines averaged over seeds with their spread; no claim that rests on one seed.
-# 4. The share of variance in the two axes, and the same picture and test for pairs that share as many letters but not the amino acid, and for random DNA with the same k-mers.
-#
-# </details>
+
+# %%
+check.questions("quiz")
+
+# %% tags=["exercise"]
+# BEGIN SOLUTION
+quiz_answers = "bdacbd"
+# END SOLUTION
+check.quiz(quiz_answers)
 
 # %% [markdown]
 # ## Where we are

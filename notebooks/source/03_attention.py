@@ -11,7 +11,7 @@
 #
 # | your time | run time | needs |
 # |---|---|---|
-# | about 95 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 01 and 02; matrix products |
+# | about 100 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 01 and 02; matrix products |
 
 # %% [markdown]
 # We start with the versions, one thread (so that the same numbers come back) and a small print format.
@@ -1083,18 +1083,15 @@ assert growth["seconds"]["sliding window"] < 6 < growth["seconds"]["attention"]
 # - Window: linear time and memory, limited reach (2rn + 1). Tiled: exact, linear memory, the same arithmetic, less traffic.
 #
 # ## Quiz
-#
-# 1. A sequence has 2,000 tokens, a model 12 heads and 12 layers. How many weights does one forward pass compute, and how many of them does FlashAttention store?
-# 2. A windowed model with radius 256 has 8 layers and no global tokens. Can its last layer at position 0 know about position 3,000?
-# 3. In a map, every position gives 60 % of its weight to `[CLS]`. What do you conclude about `[CLS]`?
-#
-# <details><summary>Answers</summary>
-#
-# 1. 2,000² × 144 = 576 million. None: for the backward pass it keeps the output and one number a row.
-# 2. No: 8 × 256 = 2,048 positions to each side.
-# 3. Little. Weight that finds no use has to go somewhere; ask what its value contributes, or change it and see.
-#
-# </details>
+
+# %%
+check.questions("quiz")
+
+# %% tags=["exercise"]
+# BEGIN SOLUTION
+quiz_answers = "cadbbd"
+# END SOLUTION
+check.quiz(quiz_answers)
 
 # %% [markdown]
 # ## Where we are
