@@ -11,7 +11,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lab test test-all lint notebooks data baselines bench slides constraints clean
+.PHONY: help setup lab test test-all lint notebooks data baselines bench slides nbgrader constraints clean
 
 PYTHON ?=
 VENV ?= .venv
@@ -71,6 +71,9 @@ bench: setup ## time the package beside its peers; one script: make bench BENCH=
 
 slides: setup ## figures, then all decks as HTML and PDF in dist/slides (Marp: needs Node.js, and Chromium for PDF)
 	@$(run) tools/build_slides.py $(ARGS)
+
+nbgrader: setup ## a course folder for nbgrader in dist/nbgrader, from the same sources (its extra: classroom)
+	@$(run) tools/make_nbgrader.py $(ARGS)
 
 constraints: ## resolve pyproject.toml anew into constraints.txt (needs uv)
 	@uv="$$VENV/bin/uv"; [ -x "$$uv" ] || uv=uv; \
