@@ -11,7 +11,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lab test test-all lint notebooks data baselines bench slides nbgrader constraints clean
+.PHONY: help setup lab test test-all lint notebooks data baselines bench slides site browser nbgrader constraints clean
 
 PYTHON ?=
 VENV ?= .venv
@@ -51,6 +51,9 @@ test-all: setup ## the same, and the learners' notebooks as well
 	@echo "Running all tests, with the learners' notebooks, in $(WORKERS) processes."
 	@$(pytest) tests notebooks $(ARGS)
 
+browser: setup ## open every notebook in JupyterLab in Chromium and run it (about half an hour)
+	@$(run) -m pytest tests/test_jupyterlab.py -p no:nbval --override-ini=addopts=-q --every-notebook -v $(ARGS)
+
 lint: setup ## check style and formatting of code and notebook sources
 	@$(run) -m ruff check .
 	@$(run) -m ruff format --check .
@@ -71,6 +74,9 @@ bench: setup ## time the package beside its peers; one script: make bench BENCH=
 
 slides: setup ## figures, then all decks as HTML and PDF in dist/slides (Marp: needs Node.js, and Chromium for PDF)
 	@$(run) tools/build_slides.py $(ARGS)
+
+site: setup ## notebooks, slides and reference as a site in dist/site, which needs no network
+	@$(run) tools/build_site.py $(ARGS)
 
 nbgrader: setup ## a course folder for nbgrader in dist/nbgrader, from the same sources (its extra: classroom)
 	@$(run) tools/make_nbgrader.py $(ARGS)

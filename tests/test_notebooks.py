@@ -104,7 +104,9 @@ def test_stub_and_solution_share_every_signature(path):
 def test_solutions_pass_their_checks(path):
     solved = nbformat.read(builder.NOTEBOOKS / "solutions" / f"{path.stem}.ipynb", as_version=4)
     for cell in filter(builder.is_exercise, solved.cells):
-        assert "".join(o.get("text", "") for o in cell.outputs).startswith("[ok]"), cell.source
+        assert "".join(o.get("text", "") for o in cell.outputs).startswith("\x1b[32m[ok]\x1b[0m "), (
+            cell.source
+        )
 
 
 @every_source
@@ -213,6 +215,22 @@ def test_build_executes_once_and_gives_stubs_their_own_output(tiny):
     assert (builder.NOTEBOOKS / "01_tiny.ipynb").read_bytes() == before, (
         "a failed build must leave the old notebook"
     )
+
+
+def test_a_widget_leaves_no_output_and_the_cell_keeps_what_it_printed(tiny):
+    """The view of a widget carries a random name: the committed notebook must be the same after every build."""
+    cell = "\n# %%\nimport ipywidgets\n\nprint('opened')\nipywidgets.IntSlider(description='k')\n"
+    tiny.write_text(TINY + cell, encoding="utf-8")
+    assert builder.main(["01_tiny"]) == 0
+    for folder in ("", "solutions"):
+        target = builder.NOTEBOOKS / folder / "01_tiny.ipynb"
+        notebook = nbformat.read(target, as_version=4)
+        (output,) = notebook.cells[-1].outputs
+        assert output.output_type == "stream" and output.text == "opened\n"
+        assert "widget" not in target.read_text(encoding="utf-8").replace("ipywidgets", "")
+    before = target.read_bytes()
+    assert builder.main(["01_tiny"]) == 0
+    assert target.read_bytes() == before
 
 
 def test_changed_text_keeps_outputs_and_changed_code_does_not(tiny, monkeypatch):

@@ -29,8 +29,8 @@ def half(tmp_path):
     lines = [
         f"[ok] {names[0]}: fine",
         f"[hint] {names[1]}: no",
-        f"[hint] {names[2]}: no",
-        f"[ok] {names[1]}: yes",
+        f"\x1b[1;93m[hint]\x1b[0m {names[2]}: no",
+        f"\x1b[32m[ok]\x1b[0m {names[1]}: yes",  # as in a notebook
     ]
     lines += [
         "[ok] somebody_elses: not of this notebook",

@@ -23,6 +23,7 @@ import dis
 import importlib
 import pkgutil
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,7 @@ from typing import Any
 from gfm_lab.checks import quiz
 
 OK, HINT, TODO = "ok", "hint", "not attempted yet"
+COLOURS = {OK: "32", HINT: "1;93"}  # ANSI: green, and the amber of "bright yellow"; the word says the same
 
 
 class Hint(Exception):
@@ -122,7 +124,7 @@ class Checks:
         self.results[name] = status
         done = sum(result == OK for result in self.results.values())
         marks = "".join({OK: "■", HINT: "▨", TODO: "□"}[result] for result in self.results.values())
-        print(f"[{status}] {name}: {text}")
+        print(f"{_coloured(status)} {name}: {text}")
         print(f"{self.notebook}  {marks}  {done} of {len(self.results)}")
 
 
@@ -154,6 +156,14 @@ def is_stub(answer: Any) -> bool:
     does_nothing = all(i.opname in ("LOAD_CONST", "RETURN_VALUE", "RETURN_CONST") for i in instructions)
     constants = [i.argval for i in instructions if i.opname in ("LOAD_CONST", "RETURN_CONST")]
     return does_nothing and all(value is None or value is Ellipsis for value in constants)
+
+
+def _coloured(status: str) -> str:
+    """ "[ok]" in green, "[hint]" in amber, as notebooks show it; plain text elsewhere."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if status == TODO or not hasattr(shell, "kernel"):
+        return f"[{status}]"
+    return f"\x1b[{COLOURS[status]}m[{status}]\x1b[0m"
 
 
 def random_dna(rng: random.Random, length: int) -> str:

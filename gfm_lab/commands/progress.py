@@ -17,6 +17,7 @@ from gfm_lab import checks
 __all__ = ["progress", "read_progress"]
 
 START = re.compile(r"""checks\.start\(\s*["']([^"']+)["']\s*\)""")
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 LINE = re.compile(rf"^\[({'|'.join((checks.OK, checks.HINT, checks.TODO))})\] (\w+): ", re.MULTILINE)
 MARKS = {checks.OK: "■", checks.HINT: "▨", checks.TODO: "□"}
 
@@ -50,7 +51,8 @@ def read_progress(path: str | Path) -> dict[str, str] | None:
             f"{path} has exercises of {name!r}, which this version of the course does not know: update the course"
         ) from None
     for output in printed:
-        results |= {exercise: status for status, exercise in LINE.findall(output) if exercise in results}
+        found = LINE.findall(COLOUR.sub("", output))
+        results |= {exercise: status for status, exercise in found if exercise in results}
     return results
 
 
