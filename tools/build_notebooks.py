@@ -14,6 +14,9 @@ Maintainers edit `notebooks/source/NN_topic.py` and nothing else. In it
 - a cell tagged `figure` only draws: JupyterLab shows its picture and folds its code;
 - a cell tagged `nbval-ignore-output` prints what depends on the machine or on training; it asserts its claim itself.
 
+Widgets leave no output behind: a view of a widget carries the random name of a model in a kernel that is gone by then,
+so it would differ with every build and show nothing. The cell after a widget shows its static twin instead.
+
 The solution notebook is executed. The learner's notebook takes the outputs of every cell it shares with it; those of
 its stubs come from running the setup cells and the stubs. Both are written to a temporary name, then renamed.
 """
@@ -137,6 +140,7 @@ def assemble(source: NotebookNode, *, solved: bool) -> NotebookNode:
     return notebook
 
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 MEASURE = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
 
 
@@ -165,6 +169,8 @@ def execute(notebook: NotebookNode, name: str) -> tuple[float, int]:
     peak = int(notebook.cells.pop().outputs[0].text)
     notebook.metadata = NotebookNode(kernelspec=dict(KERNELSPEC), language_info={"name": "python"})
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         for output in cell.get("outputs", []):
             if output.output_type == "stream" and output.name == "stderr":
                 raise SystemExit(
