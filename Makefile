@@ -11,7 +11,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lab test test-all lint notebooks data baselines bench slides site browser nbgrader constraints clean
+.PHONY: help setup lab test test-all lint notebooks data baselines bench slides site browser nbgrader wheelhouse constraints clean
 
 PYTHON ?=
 VENV ?= .venv
@@ -80,6 +80,9 @@ site: setup ## notebooks, slides and reference as a site in dist/site, which nee
 
 nbgrader: setup ## a course folder for nbgrader in dist/nbgrader, from the same sources (its extra: classroom)
 	@$(run) tools/make_nbgrader.py $(ARGS)
+
+wheelhouse: setup ## a folder that installs the course without a network, in dist/wheelhouse
+	@$(run) tools/make_wheelhouse.py $(ARGS)
 
 constraints: ## resolve pyproject.toml anew into constraints.txt (needs uv)
 	@uv="$$VENV/bin/uv"; [ -x "$$uv" ] || uv=uv; \

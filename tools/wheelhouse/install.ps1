@@ -1,0 +1,16 @@
+# Install the course from this folder, without a network, in PowerShell:
+#   powershell -ExecutionPolicy Bypass -File install.ps1 [FOLDER]
+# FOLDER is where the course goes (default: gfm-course in your home).
+param([string]$Folder = "")
+$versions = "@PYTHONS@".Split(" ")
+$more = @()
+if ($Folder) { $more = @($Folder) }
+foreach ($version in $versions) {
+    & py "-$version" -c "pass" 2>$null
+    if ($LASTEXITCODE -eq 0) {
+        & py "-$version" (Join-Path $PSScriptRoot "install.py") @more
+        exit $LASTEXITCODE
+    }
+}
+Write-Error "No Python of the versions $versions was found. Install one, or make the folder for the one you have."
+exit 1
