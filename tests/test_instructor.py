@@ -193,6 +193,16 @@ def test_each_notebook_has_all_parts(name):
         assert len(named) >= 2, f"{label}: name two sections at least"
         assert set(named) <= titles(name), f"{label}: {set(named) - titles(name)}"
     assert f"<!-- begin: quiz {name} " in part and f"<!-- begin: time {name} " in part
+    loose = set(build.quoted(MADE.sub("", part))) - titles(name)
+    assert not loose, f"curly quotes are for headings, and {name} has none called {loose}"
+
+
+def test_the_example_of_a_table_can_be_graded(tmp_path):
+    table = re.search(r"```\n(learner,when,answers\n.*?)```", TEXT, re.DOTALL)[1]
+    path = tmp_path / "answers.csv"
+    path.write_text(table, encoding="utf-8")
+    found = build.read_answers(path)
+    assert set(found["pre"]) == set(found["post"]) and 0 < found["post"]["blue 7"].sum() < 15
 
 
 @every_notebook

@@ -150,7 +150,7 @@ def quiz_answers(name: str) -> str:
 
 def _reason(question: quiz.Question) -> str:
     right = question.choices[question.answer]
-    return f"**{quiz.LETTERS[question.answer]}** *{_plain(right.text)}* {_plain(right.why)}"
+    return f"**{quiz.LETTERS[question.answer]}** *{_plain(right.text).rstrip('.')}*: {_plain(right.why)}"
 
 
 def _plain(text: str) -> str:
@@ -164,7 +164,7 @@ def hardware() -> str:
     rows = ["| notebook | run time | peak memory |", "|---|---|---|"]
     for name in NAMES:
         run = runs[name]
-        rows.append(f"| {name.replace('_', ' ', 1)} | {run['run_seconds']} s | {run['peak_mib']:,} MiB |")
+        rows.append(f"| {name.replace('_', ' ')} | {run['run_seconds']} s | {run['peak_mib']:,} MiB |")
     top = max(NAMES, key=lambda name: runs[name]["peak_mib"])
     slow = max(NAMES, key=lambda name: runs[name]["run_seconds"])
     cores = " or ".join(str(n) for n in sorted({int(runs[name]["cores"]) for name in NAMES}))
@@ -227,7 +227,7 @@ def sheet() -> str:
         )
         blocks.append(f"**{number}.** {text}\n\n{choices}")
     numbers = " | ".join(str(n) for n in range(1, len(inventory()) + 1))
-    blocks.append(f"| {numbers} |\n|{'---|' * len(inventory())}\n|{'   |' * len(inventory())}")
+    blocks.append(f"| {numbers} |\n|{'---|' * len(inventory())}\n|{' &nbsp;<br>&nbsp; |' * len(inventory())}")
     return "\n\n".join(blocks) + "\n"
 
 
