@@ -5,9 +5,9 @@
 
 Each explorer is opened once in one process; then each control is set to 20 values in turn, as a hand on a slider would
 set them, every value new to the explorer as far as the control has so many (what was shown before is partly remembered,
-and faster). Numbers are wall time of the
-Python process, which is what a learner waits for before the browser draws; the browser's own part (tens of kilobytes of
-SVG on the same machine) is not in them. `load_average` says how busy the machine was beside it.
+and faster). Numbers are wall time of the Python process, what a learner waits for before the browser draws; the
+browser's own part (tens of kilobytes of SVG on the same machine) is not in them. `load_average` says how busy the
+machine was before and after: other work on both cores makes answers slower.
 """
 
 from __future__ import annotations
@@ -81,13 +81,17 @@ def measure(name: str, explorer: Any) -> list[dict[str, Any]]:
     return rows
 
 
+def _load() -> float | None:
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--check", action="store_true", help=f"exit 1 if an answer takes more than {LIMIT} ms"
     )
     options = parser.parse_args(arguments)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    load = [_load()]
     rows, opened = [], {}
     for name in ("tokenizer", "mixers", "masking", "sampling"):
         start = time.perf_counter()
@@ -102,7 +106,11 @@ def main(arguments: list[str] | None = None) -> int:
         )
     print("opened in seconds:", ", ".join(f"{name} {seconds}" for name, seconds in opened.items()))
     worst = max(row["worst_ms"] for row in rows)
-    about = describe_machine(torch.device("cpu")) | {"load_average": load, "tries": TRIES, "limit_ms": LIMIT}
+    about = describe_machine(torch.device("cpu")) | {
+        "load_average": [*load, _load()],
+        "tries": TRIES,
+        "limit_ms": LIMIT,
+    }
     write_json(RESULTS, {"about": about, "worst_ms": worst, "opened_seconds": opened, "rows": rows})
     print(f"worst answer {worst} ms, limit {LIMIT} ms")
     return int(options.check and worst > LIMIT)

@@ -78,7 +78,7 @@ CASES = {
     "sampling": [
         {"temperature": 0.0},
         {"top_k": 2, "top_p": 0.3, "prompt": "acg", "seed": 4},
-        {"temperature": 2.0, "prompt": "A" * 60},
+        {"temperature": 2.0, "prompt": "A" * 40},
     ],
 }
 
@@ -393,6 +393,19 @@ def test_the_filter_shifts_and_delta_stays(stretch):
     assert not np.allclose(*weights), "the gates make the weights depend on the letters"
 
 
+def test_a_head_looks_nine_bases_away_ahead_of_the_gene_and_in_it(genome):
+    """What notebook 07 says of layer 3, head 2: most of its weight, at any position with nine bases on both sides."""
+    model, tokenizer = gfm_lab.load_model("ecoli-attention-mlm")
+    for name in genes.GENES:
+        text, _ = genes.gene_start(genome, name)
+        with one_thread():
+            x = genes.normed_inputs(model, tokenizer.encode_array(text))[2]
+            rows = genes.attention_rows(model.body.layers[2].mixer, x)
+        for places in (range(12, 36), range(36, 84)):
+            nine = [rows.row(t, 1)[[t - 9, t + 9]].sum() for t in places]
+            assert np.mean(nine) > 0.7, (name, places)
+
+
 # ---- Masking ----
 
 
@@ -504,7 +517,7 @@ def test_prompts_that_are_no_dna_get_a_message(opened):
         ("", "at least one base"),
         ("ATN", "letter 3"),
         ("AT5", "'5'"),
-        ("A" * 61, "room for 60"),
+        ("A" * 41, "room for 40"),
     ):
         explorer.live["prompt"].value = prompt
         assert complaint in explorer.shown.replace("&#x27;", "'") and 'role="alert"' in explorer.shown

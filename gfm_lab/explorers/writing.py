@@ -18,8 +18,8 @@ from gfm_lab.generation import generate, sampling_probabilities
 
 __all__ = ["Draws", "draws", "sampling"]
 
-LENGTH, LONGEST = 60, 60  # bases written, and at most in the prompt
-PITCH, LEFT, HIGH = 15, 20, 120
+LENGTH, LONGEST = 40, 40  # bases written, and at most in the prompt: more would take longer than a slider may
+PITCH, LEFT, HIGH = 22, 20, 120
 
 
 class Draws(NamedTuple):
@@ -74,9 +74,9 @@ def draws(
 
 
 def sampling(model: Any = None, tokenizer: Any = None, markov: Any = None) -> Explorer:
-    """The next base before and after temperature, top-k and top-p, beside counted words; and 60 bases drawn so.
+    """The next base before and after temperature, top-k and top-p, beside counted words; and 40 bases drawn so.
 
-    Controls: prompt (up to 60 bases), temperature, top_k (4: all), top_p (1: all), seed.
+    Controls: prompt (up to 40 bases), temperature, top_k (4: all), top_p (1: all), seed.
 
     Args:
         model, tokenizer: a causal model of nucleotides and its tokenizer. None: the shipped ecoli-conv-ar.
@@ -170,7 +170,7 @@ def _draw(prompt: str, made: Draws, kind: str, markov: Any) -> Picture:
         picture.line([(left, bottom), (left + 216, bottom)], plots.INK, 1)
     y = HIGH + 70
     picture.text(LEFT, y, "the prompt", 13, bold=True, anchor="start")
-    picture.bases(LEFT, y + 10, prompt, PITCH, size=12)
+    picture.bases(LEFT, y + 10, prompt, PITCH)
     picture.text(LEFT, y + 56, f"{len(made.text)} bases written after it", 13, bold=True, anchor="start")
-    picture.bases(LEFT, y + 66, made.text, PITCH, size=12)
+    picture.bases(LEFT, y + 66, made.text, PITCH)
     return picture

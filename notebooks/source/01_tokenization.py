@@ -533,6 +533,23 @@ plots.show(
 # %% [markdown]
 # One inserted base rewrites *every* non-overlapping 6-mer downstream: the frame has moved. The model sees a hundred new tokens for one base, and must have learned that both spellings mean the same. Overlapping k-mers and BPE recover after a few tokens; single nucleotides change by exactly what changed.
 #
+# ### Change a base yourself
+#
+# The controls need a running kernel; the figure below them shows one setting. **Try:** *k* 6, *Stride* 6, *Change* insert, and move *At base* to the right. Why does the number of replaced tokens fall, and what stands at the end of the stretch? Then choose a BPE. Finally, set *DNA from* to “what I type” and type a digit.
+
+# %% tags=["nbval-ignore-output"]
+from gfm_lab import explorers
+
+learned = {f"BPE 4,096, {name}": bpe[name, 4096] for name in train}
+cutter = explorers.tokenizer(learned)
+cutter
+
+# %% tags=["figure"]
+cutter.static(k=6, stride=6, change="insert", at=20)
+
+# %% [markdown]
+# Only words from the new base on are rewritten, so the further right, the fewer; and the base that no word takes any more becomes a token of its own. From the next cut that both texts share, BPE's tokens are the old ones.
+#
 # ## Why overlapping k-mers leak the masked base
 #
 # Masked language modelling hides a token and asks for it back. With overlapping 6-mers the neighbours contain the answer: the token to the left ends with its first five bases, the one to the right begins with its last five. No learning is needed, only copying.
