@@ -80,7 +80,7 @@ API = {
         "design",
         "searches",
     ),
-    "Teaching": ("plots", "checks", "explorers", "assignments"),
+    "Teaching": ("plots", "checks", "explorers", "assignments", "assignment_templates"),
 }
 NOT_PAGES = {"cli", "commands", "starter"}  # a program, its parts, and files that are copied
 
@@ -180,8 +180,9 @@ def staged_notebook(path: Path, words: dict[str, str]) -> nbformat.NotebookNode:
 def relinked(text: str, page: Path, pages: set[Path]) -> tuple[str, set[Path]]:
     """A page's Markdown with links that hold on the site, and the further files it links to.
 
-    A link to a page stays. A link to another file of the repository stays, and the file is staged for download. A link
-    to a folder becomes its name.
+    A link to a page stays; one to a deck leads to its place in the list of decks; one to another file of the repository
+    stays, and the file is staged for download. What stays in the repository (folders, the README, the solution
+    notebooks) is named without a link.
     """
     files: set[Path] = set()
 
@@ -192,10 +193,13 @@ def relinked(text: str, page: Path, pages: set[Path]) -> tuple[str, set[Path]]:
         path = Path(os.path.normpath(page.parent / target))
         if path in pages:
             return match[0]
-        if (ROOT / path).is_dir():
-            return f"`{match[2].strip('`')}`"
-        if not (ROOT / path).is_file():
+        if not (ROOT / path).exists():
             raise SiteError(f"{page}: links to {target}, which is not in the repository")
+        if path.parent == Path("slides") and path.suffix == ".md":
+            listed = os.path.relpath("docs/slides.md", page.parent)
+            return f"[{match[2]}]({listed}#{slug(deck_heading(ROOT / path))})"
+        if (ROOT / path).is_dir() or path.suffix in (".md", ".ipynb"):
+            return match[2]
         files.add(path)
         return match[0]
 
@@ -239,13 +243,17 @@ def deck_outline(deck: Path) -> tuple[str, list[str]]:
     return headings[0], headings[1:]
 
 
+def deck_heading(deck: Path) -> str:
+    return f"{deck.stem[:2]} · {deck_outline(deck)[0]}"
+
+
 def slides_page(folder: Path | None) -> str:
     """The list of decks with what is on them; links to those rendered in `folder`."""
     lines = [
         "# Slides",
         "",
         "One deck a part of the lecture, with notes for the speaker on every slide (in a deck, press `P` for the "
-        "presenter's view).",
+        "presenter's view). Below each deck: what its slides say, under their numbers.",
         "",
     ]
     if folder is None:
@@ -254,8 +262,8 @@ def slides_page(folder: Path | None) -> str:
             "",
         ]
     for deck in build_slides.decks():
-        title, pages = deck_outline(deck)
-        lines += [f"## {deck.stem[:2]} · {title}", ""]
+        pages = deck_outline(deck)[1]
+        lines += [f"## {deck_heading(deck)}", ""]
         if folder is not None:
             shown = [(kind, f"{deck.stem}.{kind.lower()}") for kind in ("HTML", "PDF")]
             links = [

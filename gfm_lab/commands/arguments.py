@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gfm_lab import __version__
+from gfm_lab.commands.assign import add_arguments as add_assign
 from gfm_lab.commands.recipes import RECIPES
 
 EXAMPLES = {
@@ -130,6 +131,7 @@ def parser() -> argparse.ArgumentParser:
     )
     new.add_argument("project", type=Path, metavar="PROJECT", help="the folder to make")
     new.set_defaults(debug=False)
+    add_assign(commands)
     _pretrain(parts["pretrain"])
     _finetune(parts["finetune"])
     _embed(parts["embed"])
