@@ -23,6 +23,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -218,6 +219,10 @@ def sheet() -> str:
         f"{len(inventory())} questions, 20 minutes, no computer, no notes. One letter each; exactly one choice is "
         "right. Write ? if you do not know: it costs no more than a wrong letter, and tells us more than a guess. "
         "This is no exam. It shows us what to teach, and what we failed to teach.",
+        "*Words.* **Token:** a piece of sequence that a model reads as one unit. **Bits per base:** the mean "
+        "surprise at the true base; 2 is a guess among four letters, lower is better. **AUROC:** how often a "
+        "positive example scores above a negative one; 0.5 is a guess. **Likelihood:** how probable a model finds a "
+        "sequence.",
     ]
     for number, question in enumerate(inventory(), start=1):
         text = "  \n".join(_plain(line) for line in question.text.splitlines())
@@ -232,10 +237,6 @@ def sheet() -> str:
 
 
 # ---- Putting them in ----
-
-
-def block(name: str, text: str) -> str:
-    return f"<!-- begin: {name} (tools/build_instructor.py) -->\n{text}\n<!-- end: {name} -->"
 
 
 def chapter(text: str, name: str) -> str:
@@ -253,29 +254,41 @@ def skipped(part: str) -> list[str]:
     return quoted(" ".join(match[1].split())) if match else []
 
 
-def filled(text: str) -> str:
-    """The guide with all generated parts as they should be. Raises GuideError if a marker is missing."""
-    made = {"hardware": hardware(), "inventory": inventory_key()}
+def made(text: str) -> dict[str, str]:
+    """What should stand in each generated part of the guide, by the name in its markers."""
+    parts = {"hardware": hardware(), "inventory": inventory_key()}
     for name in NAMES:
-        made[f"time {name}"] = time_line(name, skipped(chapter(text, name)))
-        made[f"quiz {name}"] = quiz_answers(name)
-    for name, content in made.items():
-        pattern = rf"<!-- begin: {re.escape(name)} \(.*?\) -->\n.*?<!-- end: {re.escape(name)} -->"
-        text, count = re.subn(pattern, lambda _, n=name, c=content: block(n, c), text, flags=re.DOTALL)
-        if count != 1:
+        parts[f"time {name}"] = time_line(name, skipped(chapter(text, name)))
+        parts[f"quiz {name}"] = quiz_answers(name)
+    return parts
+
+
+def filled(text: str) -> tuple[str, list[str]]:
+    """The guide with all generated parts as they should be, and the names of those that were not.
+
+    Raises GuideError if a marker is missing or there twice.
+    """
+    old = []
+    for name, content in made(text).items():
+        start, stop = f"<!-- begin: {name} (tools/build_instructor.py) -->\n", f"<!-- end: {name} -->"
+        if (text.count(start), text.count(stop)) != (1, 1) or text.index(start) > text.index(stop):
             raise GuideError(
-                f"INSTRUCTOR.md should have the marker '<!-- begin: {name} (tools/build_instructor.py) -->' and its "
-                f"'<!-- end: {name} -->' once, and has them {count} times"
+                f"INSTRUCTOR.md should have {start.strip()!r} once and {stop!r} once, in this order, around what is "
+                "generated; put them back"
             )
-    return text
+        before, rest = text.split(start)
+        present, after = rest.split(stop)
+        wanted = content + "\n"
+        if present != wanted:
+            old.append(name)
+        text = before + start + wanted + stop + after
+    return text, old
 
 
 def stale() -> list[str]:
-    """The files whose generated parts are not what their sources say."""
-    old = []
-    text = GUIDE.read_text(encoding="utf-8")
-    if filled(text) != text:
-        old.append(GUIDE.name)
+    """The generated parts that are not what their sources say."""
+    _, old = filled(GUIDE.read_text(encoding="utf-8"))
+    old = [f"{GUIDE.name} ({name})" for name in old]
     if not SHEET.is_file() or SHEET.read_text(encoding="utf-8") != sheet():
         old.append(f"{SHEET.parent.name}/{SHEET.name}")
     return old
@@ -292,7 +305,7 @@ def write(path: Path, text: str) -> None:
 
 
 def read_answers(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """{"pre": {learner: (questions,) 0 or 1}, "post": ...} of a table of answers.
+    """{"pre": {learner: (questions,) choices from 0, -1 for "I do not know"}, "post": ...} of a table of answers.
 
     Raises GuideError with the file and the line: a column or a letter is missing, or a learner stands there twice.
     """
@@ -316,9 +329,7 @@ def read_answers(path: Path) -> dict[str, dict[str, np.ndarray]]:
                 chosen = quiz.read_letters(row["answers"], questions, unknown=True)
             except ValueError as fault:
                 raise GuideError(f"{here}: {fault}") from None
-            found[when][learner] = np.array(
-                [c == q.answer for c, q in zip(chosen, questions, strict=True)], float
-            )
+            found[when][learner] = np.array([-1 if choice is None else choice for choice in chosen])
     if not set(found["pre"]) & set(found["post"]):
         raise GuideError(f"{path}: no learner stands there with both pre and post")
     return found
@@ -334,30 +345,35 @@ def gain(pre: np.ndarray, post: np.ndarray) -> float:
 
 
 def report(answers: dict[str, dict[str, np.ndarray]], resamples: int = 10_000, seed: int = 0) -> str:
-    """The class before and after, the gain with a 95 % interval over learners, and each question's share."""
+    """The class before and after, the gain with a 95 % interval over learners, and each question's answers."""
+    questions = inventory()
+    key = np.array([question.answer for question in questions])
     both = sorted(set(answers["pre"]) & set(answers["post"]))
     pre, post = (np.stack([answers[when][name] for name in both]) for when in ("pre", "post"))
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(0, len(both), (resamples, len(both)))
-    a, b = pre.mean(axis=1), post.mean(axis=1)
+    before, after = (
+        (pre == key).mean(axis=1),
+        (post == key).mean(axis=1),
+    )  # a learner's share of right answers
+    draws = np.random.default_rng(seed).integers(0, len(both), (resamples, len(both)))
+    change = (after - before) * len(key)
     values = {
-        "right answers, after minus before": (
-            (b - a).mean() * pre.shape[1],
-            [(b[d] - a[d]).mean() * pre.shape[1] for d in draws],
-        ),
-        "normalised gain of the class": (gain(a, b), [gain(a[d], b[d]) for d in draws]),
+        "right answers, after minus before": (change.mean(), [change[d].mean() for d in draws]),
+        "normalised gain of the class": (gain(before, after), [gain(before[d], after[d]) for d in draws]),
     }
     once = len(set(answers["pre"]) ^ set(answers["post"]))
     lines = [
-        f"{len(both)} learners with both sheets ({once} with one, left out), {pre.shape[1]} questions",
-        f"before {a.mean() * pre.shape[1]:.1f} right, after {b.mean() * pre.shape[1]:.1f}",
+        f"{len(both)} learners with both sheets ({once} with one, left out), {len(key)} questions",
+        f"before {before.mean() * len(key):.1f} right, after {after.mean() * len(key):.1f}",
     ]
     for name, (value, drawn) in values.items():
         low, high = np.nanquantile(drawn, [0.025, 0.975])
         lines.append(f"{name}: {value:+.2f} [{low:+.2f}, {high:+.2f}]")
-    lines += ["", "question  before  after  concept"]
-    for i, question in enumerate(inventory()):
-        lines.append(f"{i + 1:8d}  {pre[:, i].mean():6.0%}  {post[:, i].mean():5.0%}  {question.topic}")
+    lines += ["", "question  before  after  wrong after  concept"]
+    for i, question in enumerate(questions):
+        wrong = Counter(quiz.LETTERS[c] for c in post[:, i] if c not in (-1, key[i])).most_common(1)
+        worst = f"{wrong[0][0]} {wrong[0][1] / len(both):.0%}" if wrong else "-"
+        shares = f"{(pre[:, i] == key[i]).mean():6.0%}  {(post[:, i] == key[i]).mean():5.0%}"
+        lines.append(f"{i + 1:8d}  {shares}  {worst:>11}  {question.topic}")
     return "\n".join(lines)
 
 
@@ -381,7 +397,8 @@ def main(arguments: list[str] | None = None) -> int:
         old = stale()
         print(", ".join(old) + ": STALE, run `python tools/build_instructor.py`" if old else "up to date")
         return int(bool(old))
-    write(GUIDE, filled(GUIDE.read_text(encoding="utf-8")))
+    text, _ = filled(GUIDE.read_text(encoding="utf-8"))
+    write(GUIDE, text)
     write(SHEET, sheet())
     print(f"wrote {GUIDE.name} and {SHEET.relative_to(ROOT)}")
     return 0
