@@ -71,6 +71,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_param = True
 add_module_names = False
+smartquotes = False  # messages are searched as they are printed
 default_role = "code"  # docstrings write `name` as Markdown does
 pygments_style = "a11y-high-contrast-light"
 
