@@ -109,6 +109,13 @@ def test_live_and_static_show_the_same_drawing(opened, name):
 def test_nothing_is_drawn_outside_the_picture(opened, name):
     for case in [{}, *CASES[name]]:
         picture = opened[name].view(**case).picture
+        figure = picture.figure()
+        drawn = figure.canvas.get_renderer()
+        for text in figure.axes[0].texts:
+            where = text.get_window_extent(drawn)
+            assert where.x0 >= 0 and where.x1 <= picture.width + 1, text.get_text()
+            assert where.y0 >= 0 and where.y1 <= picture.height + 1, text.get_text()
+        plt.close(figure)
         for kind, mark in picture.marks:
             if kind == "box":
                 assert mark["x"] >= -1 and mark["x"] + mark["w"] <= picture.width + 1, mark

@@ -137,7 +137,9 @@ class Explorer:
         grid = ipywidgets.GridBox(
             [*self._live.values()],
             layout=ipywidgets.Layout(
-                grid_template_columns=f"repeat({self.columns}, minmax(220px, 1fr))", max_width="980px"
+                grid_template_columns=f"repeat({self.columns}, minmax(220px, 1fr))",
+                grid_gap="0 18px",
+                max_width="980px",
             ),
         )
         head = ipywidgets.HTML(f"<b>{html.escape(self.title)}</b>")

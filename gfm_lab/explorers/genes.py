@@ -264,9 +264,6 @@ def _view(gene: str, split: str, text: str, t: int, panels: list[tuple]) -> View
         if track is not None:
             _bars(picture, y - 6, "", label, track, 34, t, plain=True)
             y += 66
-    picture.line(
-        [(LEFT + (t + 0.5) * PITCH, 62), (LEFT + (t + 0.5) * PITCH, y - 4)], "#C0392B", 1.2, dashed=True
-    )
     alt = (
         f"Weights over 96 bases around the start of {gene} for the position marked by the dashed line, one panel each "
         f"for attention, Hyena and Mamba; under Hyena its filter, under Mamba its step size along the bases. "
@@ -316,7 +313,9 @@ def _bars(
         size = abs(float(values[i])) / largest * span
         color = TRACK if plain else (POSITIVE if values[i] >= 0 else NEGATIVE)
         picture.box(LEFT + i * PITCH + 1, zero - size if values[i] >= 0 else zero, PITCH - 2, size, color)
+    end = top + (2 * span if down else span)
+    middle = LEFT + (t + 0.5) * PITCH
+    picture.line([(middle, top), (middle, end)], "#C0392B", 1.2, dashed=True)
     picture.line([(LEFT, zero), (LEFT + PITCH * len(values), zero)], "#888888", 0.8)
     if plain:
-        end = top + (2 * span if down else span)
         picture.text(LEFT, end + 9, f"{note}; largest {largest:.2g}", 12, "#555555", "start")

@@ -23,7 +23,7 @@ BASES, AROUND = (
     60,
     34,
 )  # shown, and visible to both models on either side: 128 together, what the model was trained on
-PITCH, LEFT = 15, 118
+PITCH, LEFT = 15, 124
 NUCLEOTIDES = "nucleotides"
 TOKENS = {NUCLEOTIDES: 1, "overlapping 3-mers": 3, "overlapping 6-mers": 6}
 SHOWN = {"80/10/10": (0.8, 0.1, 0.1), "always [MASK]": (1.0, 0.0, 0.0)}
@@ -144,7 +144,7 @@ def masking(model: Any = None, tokenizer: Any = None, markov: Any = None) -> Exp
         Control("rate", "Mask share", "number", 0.15, low=0.05, high=0.5, step=0.05),
         Control("shown", "Chosen tokens are shown as", "choice", "80/10/10", (*SHOWN,)),
         Control("together", "Drawn once a run", "tick", False),
-        Control("seed", "Seed", "whole", 3, low=0, high=99),
+        Control("seed", "Seed", "whole", 10, low=0, high=99),
         Control("start", "Start", "whole", 12_000, low=AROUND, high=len(test) - BASES - AROUND),
         Control("which", "Hidden base to read", "whole", 1, low=1, high=BASES),
     ]
@@ -251,12 +251,16 @@ def _draw(
         for i in np.flatnonzero(made.chosen):
             picture.bases(at_x(i), labels_at, dna[i], PITCH, height=21, size=12)
         _legend(
-            picture, LEFT, picture.height - 10, "framed: chosen. ?: [MASK]. Columns, from below: A, C, G, T"
+            picture,
+            LEFT,
+            picture.height - 10,
+            "?: [MASK]. Dark frame: a chosen token, and in the columns (from below A, C, G, T) the truth.",
         )
     else:
         _legend(
             picture, LEFT, picture.height - 10,
-            "chosen words: grey [MASK], orange another, blue unchanged; label: the true word. Columns: A, C, G, T",
+            "Chosen words: grey [MASK], orange another, blue unchanged. "
+            "Columns, from below: A, C, G, T; dark frame: the truth.",
         )  # fmt: skip
     label(hidden_at + 12, "really hidden")
     for i in range(len(dna)):
@@ -267,7 +271,7 @@ def _draw(
             picture.text(at_x(i + 0.5), hidden_at + 11, "?", 12, "#FFFFFF", bold=True, mono=True)
         else:
             picture.box(at_x(i) + 1, hidden_at + 9, PITCH - 2, 4, plots.FAINT)
-    ours = "the model says" if k == 1 else "a base model says"  # no model of k-mers ships with the course
+    ours = "the model says" if k == 1 else "base model says"  # no model of k-mers ships with the course
     for n, (who, p) in enumerate(zip((ours, "Markov says"), guess, strict=True)):
         bottom = columns_at + n * (high + 12) + high
         label(bottom - high / 2, who)
@@ -293,4 +297,4 @@ def _draw(
 
 
 def _legend(picture: Picture, x: float, y: float, text: str) -> None:
-    picture.text(x, y, text + "; framed: the truth.", 12, "#555555", "start")
+    picture.text(x, y, text, 12, "#555555", "start")

@@ -144,16 +144,17 @@ def _view(s: dict[str, Any], made: Draws, markov: Any, usual: np.ndarray) -> Vie
 
 def _draw(prompt: str, made: Draws, kind: str, markov: Any) -> Picture:
     width = 2 * LEFT + PITCH * LENGTH
-    picture = Picture(width, HIGH + 168)
+    picture = Picture(width, HIGH + 178)
     groups = (
-        ("the model, as it is", made.before),
-        (f"drawn from: {kind}", made.after),
-        (f"counted words (Markov, order {markov.order})", made.markov),
+        ("the model, as it is", "", made.before),
+        ("what is drawn from", kind, made.after),
+        ("counted words", f"Markov, order {markov.order}", made.markov),
     )
     each = (width - 2 * LEFT) / 3
-    for n, (title, p) in enumerate(groups):
-        left, bottom = LEFT + n * each, 36 + HIGH
-        picture.text(left, 11, title, 13, bold=True, anchor="start")
+    for n, (title, note, p) in enumerate(groups):
+        left, bottom = LEFT + n * each, 46 + HIGH
+        picture.text(left, 10, title, 13, bold=True, anchor="start")
+        picture.text(left, 27, note, 12, "#555555", anchor="start")
         for share in (0.5, 1.0):
             y = bottom - HIGH * share
             picture.line([(left, y), (left + 216, y)], "#CCCCCC", 0.8, dashed=True)
@@ -168,7 +169,7 @@ def _draw(prompt: str, made: Draws, kind: str, markov: Any) -> Picture:
             else:
                 picture.text(x + 20, bottom - size - 9, number, 12)
         picture.line([(left, bottom), (left + 216, bottom)], plots.INK, 1)
-    y = HIGH + 70
+    y = HIGH + 80
     picture.text(LEFT, y, "the prompt", 13, bold=True, anchor="start")
     picture.bases(LEFT, y + 10, prompt, PITCH)
     picture.text(LEFT, y + 56, f"{len(made.text)} bases written after it", 13, bold=True, anchor="start")
