@@ -109,6 +109,20 @@ def test_the_first_hour_has_sixty_minutes_and_no_gap():
     assert clock == 60 and spent >= 30
 
 
+def test_pages_of_short_talks_exist():
+    decks = set()
+    for deck, shown in rows(under("### Short talks")):
+        path = ROOT / re.search(r"\]\((.+?)\)", deck)[1]
+        there = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+        named = build.quoted(shown)
+        assert named == [title for title in there if title in named], f"{path.name}: pages in their order"
+        assert 3 <= len(named) <= 10
+        decks.add(path.stem[:2])
+    talks = re.findall(r"\| (\d+) \| (.+) \| talk \|", TEXT)
+    short = {n for minutes, what in talks if int(minutes) <= 25 for n in re.findall(r"slides/(\d\d)_", what)}
+    assert short <= decks and len(talks) >= 10
+
+
 def in_script():
     table = rows(under("## The first hour"))
     spans = [[int(n) for n in row[0].split("–")] for row in table if row[1].startswith("notebook")]
