@@ -342,6 +342,22 @@ table.round(3).rename_axis("bits per base, test")
 #
 # What these numbers do support: on local statistics of a bacterium, at this size, the mixer matters little, and *when you stop* decides who seems to win.
 #
+# ### What do trained mixers weigh?
+#
+# Each layer is a weighted sum over positions: attention's weights are its softmax, Hyena's are filter times gates, Mamba's are what its decaying state still holds. Hyena and Mamba are two of the runs; for attention we take the masked model of notebook 09, which reads both sides. All three read the start of a gene of the test region. **Try:** move *Position* along it. Which row only shifts, and which stays? Where does head 2 of attention's layer 3 look, in the gene and ahead of it?
+
+# %% tags=["nbval-ignore-output"]
+from gfm_lab import explorers
+
+viewer = explorers.mixers()
+viewer
+
+# %% tags=["figure", "nbval-ignore-output"]
+viewer.static(position=40)
+
+# %% [markdown]
+# Hyena's filter only shifts; its gates make the weights above follow the letters. Mamba's step size stays: each token makes its own. Head 2 looks nine bases away, three codons, ahead of the gene as well as in it. So it has learned a *distance*, and the picture is no evidence that it knows where the gene begins. Weights show what one layer mixes, not what a prediction depends on.
+#
 # ### Exercise 2 · a report to repair
 #
 # Somebody tuned three mixers and wrote the report below. Each trial knows its `mixer`, `learning_rate`, `parameters`, and its bits on `valid` and on `test`. Three faults make it worthless.
