@@ -105,9 +105,9 @@ def _address(server, home, limit=90):
 def opened(lab, chromium, name):
     """The notebook in a page of its own, its kernel idle; afterwards the kernel is shut down."""
     page = chromium.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(SECONDS * 1000)
+    page.set_default_timeout(60_000)
     page.goto(f"{lab}lab/tree/notebooks/{name}.ipynb?token={TOKEN}")
-    page.wait_for_function(READY)
+    page.wait_for_function(READY, timeout=SECONDS * 1000)
     assert page.locator(".jp-Dialog").count() == 0, "a dialog blocks the learner"
     yield page
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
@@ -122,9 +122,12 @@ def run(page, index, source):
     page.keyboard.insert_text(source)
     page.keyboard.press("Control+Enter")
     page.wait_for_function(RAN, arg=[index, before])
-    page.wait_for_function(READY)
+    page.wait_for_function(READY, timeout=SECONDS * 1000)
     outputs = json.loads(page.evaluate(OUTPUT, index))
     return "".join(o["text"] for o in outputs if o["output_type"] == "stream")
+
+
+GREEN, AMBER = "32", "1;93"
 
 
 def status(printed):
@@ -151,8 +154,61 @@ def wrong(stub):
     return stub.replace("...  # your code here", 'return "no"', 1) if "def " in stub else None
 
 
+def views(page, name):
+    """The widget pages of a notebook, each scrolled into view: (cell's index, its output)."""
+    for index, cell in enumerate(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells):
+        if cell.cell_type == "code" and "explorers." in cell.source:
+            page.evaluate(SHOW, index)
+            output = page.locator(
+                f".jp-Notebook-cell[data-windowed-list-index='{index}'] .jp-OutputArea-output"
+            )
+            output.locator(".widget-vbox").first.wait_for()
+            yield output
+
+
+def move(page, control):
+    """Change one control as a person does: arrow keys, another choice, a click, other letters."""
+    if control.locator(".noUi-handle").count():
+        handle = control.locator(".noUi-handle").first
+        handle.focus()
+        low, now = handle.get_attribute("aria-valuemin"), handle.get_attribute("aria-valuenow")
+        page.keyboard.press("ArrowRight" if now == low else "ArrowLeft")
+    elif control.locator("select").count():
+        select = control.locator("select").first
+        options = select.locator("option").all_inner_texts()
+        select.select_option(
+            label=next(o for o in options if o != select.locator("option:checked").inner_text())
+        )
+    elif control.locator("input[type=checkbox]").count():
+        control.locator("input[type=checkbox]").first.click()
+    else:
+        control.locator("input[type=text]").first.fill("GATTACAGATTACA")
+
+
+def move_all(page, output):
+    """Each control of an explorer changes what is shown below it, and no change leaves an error behind."""
+    screen = output.locator(".widget-html").last
+    controls = output.locator(".widget-gridbox > .jupyter-widgets")
+    moved = []
+    for i in range(controls.count()):
+        if controls.nth(i).locator("[disabled], [aria-disabled=true]").count():
+            continue  # one that needs another's choice, such as a text of one's own
+        before = screen.inner_html()
+        move(page, controls.nth(i))
+        with suppress(Exception):
+            page.wait_for_function(
+                "([element, before]) => element.innerHTML !== before",
+                arg=[screen.element_handle(), before],
+                timeout=5000,
+            )
+        moved.append(screen.inner_html() != before)
+        assert screen.locator("svg, [role=alert]").count() == 1
+    assert moved and sum(moved) >= 0.6 * len(moved), moved
+    assert output.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+
+
 @pytest.mark.slow
-def test_learner_at_work(opened, name, request):
+def test_learner_at_work(opened, name):
     ran = json.loads(opened.evaluate(RUN_ALL))
     code = [cell for cell in ran["cells"] if cell["cell_type"] == "code"]
     errors = [o["evalue"] for cell in code for o in cell["outputs"] if o["output_type"] == "error"]
@@ -166,14 +222,12 @@ def test_learner_at_work(opened, name, request):
     if folder := os.environ.get("GFM_LAB_SCREENSHOTS"):
         opened.screenshot(path=str(Path(folder) / f"{name}.png"))
 
-    found = exercises(name)
-    hinted = 0
+    for output in views(opened, name):
+        move_all(opened, output)
+    found, hinted = exercises(name), 0
     for index, stub, solution in found:
         if answer := wrong(stub):
-            assert status(run(opened, index, answer)) == ("hint", HINT_COLOUR), stub
+            assert status(run(opened, index, answer)) == ("hint", AMBER), stub
             hinted += 1
         assert status(run(opened, index, solution)) == ("ok", GREEN), solution
     assert hinted and len(found) >= 3
-
-
-GREEN, HINT_COLOUR = "32", "1;93"
