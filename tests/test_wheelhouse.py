@@ -88,6 +88,25 @@ def test_each_system_gets_its_own_wheels(tmp_path, shop):
     assert settings["pythons"] == list(dict.fromkeys([PYTHON, "3.12"])) and settings["need_gb"] == 3
 
 
+def test_old_and_new_bug_fix_releases_both_find_their_pin(tmp_path, shop):
+    """Debian's Python 3.11.2 once met a folder that held the wheels of 3.11.9 alone."""
+    wheel(tmp_path / "index", "beta", "1.5")
+    text = (
+        shop["constraints"]
+        .read_text(encoding="utf-8")
+        .replace(
+            "beta==2.0\n",
+            f"beta==1.5 ; python_full_version < '{PYTHON}.5'\nbeta==2.0 ; python_full_version >= '{PYTHON}.5'\n",
+        )
+    )
+    shop["constraints"].write_text(text, encoding="utf-8")
+    maker.make(tmp_path / "out", [HERE], **shop)
+    assert [name for name in names(tmp_path / "out") if name.startswith("beta")] == [
+        "beta-1.5-py3-none-any.whl",
+        "beta-2.0-py3-none-any.whl",
+    ]
+
+
 def test_a_missing_wheel_names_package_system_and_who_needs_it(tmp_path, shop):
     mac = maker.Target("macos-arm64", "3.12")
     with pytest.raises(

@@ -29,7 +29,7 @@ import sysconfig
 import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -45,8 +45,9 @@ COURSE = (
 # PyTorch's CUDA build brings 2.7 GB more, and PyPI has no other for Linux.
 NEED_GB, NEED_CUDA_GB, GB = 1.0, 4.0, 1e9
 
-# Some packages ask for a bug fix of a Python (3.11.5, say). We stand for laptops that are not far behind.
-PATCH = 9
+# Some pins ask for a bug fix of a Python (3.11.5, say), and laptops have all of them: the oldest and the newest that
+# can make a difference. No Python has got past 3.N.30 yet.
+PATCHES = (0, 30)
 
 
 class Problem(Exception):
@@ -91,6 +92,7 @@ class Target:
 
     system: str
     python: str
+    patch: int = PATCHES[-1]
 
     def __str__(self) -> str:
         return f"{self.system} with Python {self.python}"
@@ -100,18 +102,18 @@ class Target:
         """The values of markers."""
         return SYSTEMS[self.system].markers | {
             "python_version": self.python,
-            "python_full_version": f"{self.python}.{PATCH}",
+            "python_full_version": f"{self.python}.{self.patch}",
             "implementation_name": "cpython",
             "platform_python_implementation": "CPython",
             "platform_release": "",
             "platform_version": "",
-            "implementation_version": f"{self.python}.{PATCH}",
+            "implementation_version": f"{self.python}.{self.patch}",
         }
 
     @property
     def pip_options(self) -> list[str]:
         """What tells pip to choose wheels for this target, and not for the Python that runs it."""
-        options = ["--implementation", "cp", "--python-version", f"{self.python}.{PATCH}"]
+        options = ["--implementation", "cp", "--python-version", f"{self.python}.{self.patch}"]
         return options + [f"--platform={tag}" for tag in SYSTEMS[self.system].tags]
 
 
@@ -153,6 +155,13 @@ def read_pins(path: Path, environment: dict[str, str]) -> dict[str, str]:
         if pin.marker is None or pin.marker.evaluate(environment):
             pins[canonicalize_name(pin.name)] = version.version
     return pins
+
+
+def at_every_patch(target: Target, constraints: Path) -> list[Target]:
+    """The target with its oldest and its newest bug-fix release, or one of them where the pins are the same."""
+    both = [replace(target, patch=patch) for patch in PATCHES]
+    same = read_pins(constraints, both[0].environment) == read_pins(constraints, both[1].environment)
+    return both[1:] if same else both
 
 
 def requirements_of(wheel: Path) -> list[Requirement]:
@@ -339,9 +348,14 @@ def make(
         print(f"Fetching wheels for {target} ...", flush=True)
         folder = kept / f"{target.system}-{target.python}"
         folder.mkdir(parents=True, exist_ok=True)
-        found = fetch(target, course, extras, constraints, folder, pip_args)
-        print(f"  {len(found)} wheels, {sum(p.stat().st_size for p in found) / 1e6:,.0f} MB", flush=True)
-        wheels |= {path.name: path for path in found}
+        found: dict[str, Path] = {}
+        for same in at_every_patch(target, constraints):
+            found |= {p.name: p for p in fetch(same, course, extras, constraints, folder, pip_args)}
+        print(
+            f"  {len(found)} wheels, {sum(p.stat().st_size for p in found.values()) / 1e6:,.0f} MB",
+            flush=True,
+        )
+        wheels |= found
     made = half / "wheelhouse"
     if made.exists():
         shutil.rmtree(made)
