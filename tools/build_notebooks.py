@@ -120,6 +120,8 @@ def assemble(source: NotebookNode, *, solved: bool) -> NotebookNode:
         cell.metadata = NotebookNode({"tags": tags(original)} if tags(original) else {})
         if "figure" in tags(original):  # drawing code is folded away in JupyterLab; a click opens it
             cell.metadata["jupyter"] = {"source_hidden": True}
+        if solved and cell.cell_type == "markdown":  # solution notebooks lie one folder deeper
+            cell.source = cell.source.replace("](../", "](../../")
         if not is_exercise(cell):
             cells.append(cell)
             continue

@@ -12,6 +12,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 50 minutes | under 30 seconds on 2 cores, under 2 GB | a first look at p1 (DNA) and p2 (tensors, softmax, bits), if these are new to you |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup"]
 import re

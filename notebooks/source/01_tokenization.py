@@ -12,6 +12,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 75 minutes | under 60 seconds on 2 cores, under 2 GB | Python; no biology beyond A, C, G and T |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% [markdown]
 # We start by naming the versions, so that you can tell a different result from a different library.

@@ -12,6 +12,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 100 minutes | under 60 seconds on 2 cores, under 2 GB | notebook 01; a matrix product; what a cosine is |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import time

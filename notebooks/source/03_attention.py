@@ -12,6 +12,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 100 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 01 and 02; matrix products |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% [markdown]
 # We start with the versions, one thread (so that the same numbers come back) and a small print format.

@@ -12,6 +12,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 90 minutes | under 90 seconds on 2 cores, under 3 GB | notebooks 02 and 03 |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import json

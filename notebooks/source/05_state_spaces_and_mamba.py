@@ -13,6 +13,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 95 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 01 and 03; notebook 04 helps |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import math

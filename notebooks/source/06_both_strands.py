@@ -13,6 +13,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 70 minutes | under 60 seconds on 2 cores, under 2 GB | notebooks 01, 04 and 05; masked modelling (09) helps |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import json

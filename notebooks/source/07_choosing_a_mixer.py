@@ -12,6 +12,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 70 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 03, 04 and 05 |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import json

@@ -12,6 +12,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 75 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 00 to 03; p3 for intervals |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% [markdown]
 # We start with the versions, one thread, and a body: `species-mamba-ar`, four layers of Mamba, pre-trained on ten species to predict the next base. Human chromosome 20 beyond 43.5 Mb, where we test, it has not read.

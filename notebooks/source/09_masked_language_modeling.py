@@ -13,6 +13,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 90 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 01 and 03; cross-entropy |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import math

@@ -14,6 +14,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 80 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 03 and 04; cross-entropy |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import math

@@ -13,6 +13,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 55 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks p3 and 08 |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import json

@@ -13,6 +13,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 75 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks 08 to 10; p3 for intervals |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 from importlib.metadata import version

@@ -14,6 +14,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 85 minutes | under 90 seconds on 2 cores, under 2 GB | notebooks p3, 08 and 10 |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import time

@@ -7,11 +7,13 @@
 # - read a gene off either strand, in its frame;
 # - say how many bits mark a splice site;
 # - write a variant down correctly;
-# - say what a reporter assay measures, and what "held out" means.
+# - say what reporter assays measure, what "held out" means.
 #
 # | your time | run time | needs |
 # |---|---|---|
 # | about 30 minutes | under 30 seconds on 2 cores, under 1 GB | Python, numpy; no biology |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup"]
 from collections import Counter

@@ -11,6 +11,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 30 minutes | under 30 seconds on 2 cores, under 1 GB | Python, a little numpy; no deep learning |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import math

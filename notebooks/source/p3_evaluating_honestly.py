@@ -12,6 +12,8 @@
 # | your time | run time | needs |
 # |---|---|---|
 # | about 55 minutes | under 60 seconds on 2 cores, under 2 GB | p1 and p2, or their placement quizzes |
+#
+# New words: [glossary](../docs/glossary.md).
 
 # %% tags=["setup", "nbval-ignore-output"]
 import matplotlib.pyplot as plt
