@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import functools
 import importlib.util
 import os
 import re
@@ -24,6 +25,9 @@ every_source = pytest.mark.parametrize("path", SOURCES, ids=[p.stem for p in SOU
 NAME = "p2_pytorch_for_biologists"  # the shortest notebook
 
 
+convert = functools.cache(maker.convert)  # the tests below only read what it returns
+
+
 def marked(notebook):
     return [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
 
@@ -42,7 +46,7 @@ def without_empty_lines(code):
 
 @every_source
 def test_every_exercise_is_graded_once(path):
-    notebook = maker.convert(path)
+    notebook = convert(path)
     nbformat.validate(notebook)
     ids = [cell.metadata.nbgrader.grade_id for cell in marked(notebook)]
     assert len(ids) == len(set(ids)) and all(re.fullmatch(r"[a-z0-9_-]+", grade_id) for grade_id in ids)
@@ -65,7 +69,7 @@ def test_learners_get_our_stubs_and_no_solution(path):
     learner = [c for c in builder.assemble(builder.read_source(path), solved=False).cells]
     stubs = [cell.source for cell in learner if builder.is_exercise(cell)]
     solved = builder.assemble(builder.read_source(path), solved=True).cells
-    answers = [c for c in marked(maker.convert(path)) if c.metadata.nbgrader.solution]
+    answers = [c for c in marked(convert(path)) if c.metadata.nbgrader.solution]
     assert len(answers) == len(stubs)
     for cell, stub in zip(answers, stubs, strict=True):
         assert without_empty_lines(released(cell.source)) == without_empty_lines(stub)
@@ -78,7 +82,7 @@ def test_learners_get_our_stubs_and_no_solution(path):
             )
         ]
         assert inside and "\n".join(inside) in "\n".join(without_empty_lines(ours.source))
-    shown = "\n".join(released(cell.source) for cell in maker.convert(path).cells)
+    shown = "\n".join(released(cell.source) for cell in convert(path).cells)
     assert "SOLUTION" not in shown and "<summary>Solution" not in shown
 
 
@@ -89,7 +93,7 @@ def run(code, names):
 def test_a_test_grades_the_answer_and_not_what_the_learner_wrote_down(capsys):
     tests = {
         c.metadata.nbgrader.grade_id: c.source
-        for c in marked(maker.convert(builder.NOTEBOOKS / "source" / f"{NAME}.py"))
+        for c in marked(convert(builder.NOTEBOOKS / "source" / f"{NAME}.py"))
     }
     right = [(4,), (4,), (64, 4), "error", (5, 20, 4)]
     run(tests["shapes"], {"my_shapes": right})
@@ -108,7 +112,7 @@ def test_written_answers_are_graded_by_hand():
     for path in SOURCES:
         cells = [
             c.metadata.nbgrader
-            for c in marked(maker.convert(path))
+            for c in marked(convert(path))
             if c.metadata.nbgrader.grade and c.metadata.nbgrader.solution
         ]
         by_hand[path.stem] = [about.grade_id for about in cells]

@@ -83,11 +83,15 @@ def _write(path: Path, text: str, *, force: bool = False, private: bool = False)
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, half = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # readable by its owner alone
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as part:
-        part.write(text)
-    if not private:
-        os.chmod(half, 0o644)
-    os.replace(half, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as part:
+            part.write(text)
+        if not private:
+            os.chmod(half, 0o644)
+        os.replace(half, path)
+    except BaseException:
+        os.unlink(half)
+        raise
 
 
 def _key(args: argparse.Namespace) -> None:
