@@ -59,7 +59,7 @@ lint: setup ## check style and formatting of code and notebook sources
 	@$(run) -m ruff format --check .
 
 notebooks: setup ## rebuild the notebooks whose source changed
-	@$(run) tools/build_notebooks.py $(ARGS) && $(run) tools/build_readme.py
+	@$(run) tools/build_notebooks.py $(ARGS) && $(run) tools/build_readme.py && $(run) tools/build_instructor.py
 
 data: setup ## rebuild data/ from the source packages
 	@$(run) tools/build_data.py $(ARGS)

@@ -91,7 +91,7 @@ RIGHT = [
     ("score", score_over_four_bases),
     ("score", score_by_positional_call),
     ("interpretation", "word " * 30),
-    ("quiz", "cabdb"),
+    ("quiz", "acbba"),
 ]
 
 
@@ -194,7 +194,7 @@ WRONG = [
     ("score", lambda *args: [].clear(), "a `return` missing"),
     ("score", lambda *args: [len(args)], "not a list"),
     ("interpretation", "It has not.", "3 words so far"),
-    ("quiz", "cabda", "4 of 5 right"),
+    ("quiz", "acbbc", "4 of 5 right"),
 ]
 
 

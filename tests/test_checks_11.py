@@ -165,7 +165,7 @@ def test_written_answers_show_the_rubric_and_stubs_are_not_attempted(check, caps
 
 
 def test_quiz_answers_are_those_of_the_solution(check, capsys):
-    assert run(check, "quiz", "bdacbd", capsys)[0] == "ok"
+    assert run(check, "quiz", "addcbb", capsys)[0] == "ok"
 
 
 def test_the_loci_of_the_notebook_are_those_of_the_package():

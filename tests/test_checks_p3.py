@@ -70,7 +70,7 @@ RIGHT = [
     ("prediction", {"balanced": 0.8 / 0.85, "genes": 0.8 / (0.8 + 0.05 * 300), "auroc": np.float64(0.95)}),
     *(("my_interval", f) for f in (over_loci, over_names, by_package)),
     ("judgement", WORDS),
-    ("quiz", "bdacbd"),
+    ("quiz", "daadba"),
 ]
 
 
@@ -138,7 +138,7 @@ WRONG = [
     ("my_interval", lambda *a: 0.8, "two numbers"),
     ("judgement", "Too good.", "words so far"),
     ("judgement", 3, "should be a str"),
-    ("quiz", "bdacba", "5 of 6"),
+    ("quiz", "daadbb", "5 of 6"),
 ]
 
 

@@ -64,10 +64,10 @@ def test_generated_parts_are_fresh():
 
 
 def test_a_stale_part_is_named_and_mended():
-    old = TEXT.replace("**Quiz:** `cabdb`", "**Quiz:** `aaaaa`")
+    old = TEXT.replace("**Quiz:** `acbba`", "**Quiz:** `aaaaa`")
     text, named = build.filled(old)
     assert "quiz 00_anatomy" in named and "quiz 04_convolution_and_hyena" not in named
-    assert "**Quiz:** `cabdb`" in text and "`aaaaa`" not in text
+    assert "**Quiz:** `acbba`" in text and "`aaaaa`" not in text
     assert build.filled(text) == (text, []), "twice is once"
 
 

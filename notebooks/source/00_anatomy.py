@@ -614,7 +614,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "cabdb"
+quiz_answers = "acbba"
 # END SOLUTION
 check.quiz(quiz_answers)
 

@@ -1091,7 +1091,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "cadbbd"
+quiz_answers = "baacdb"
 # END SOLUTION
 check.quiz(quiz_answers)
 

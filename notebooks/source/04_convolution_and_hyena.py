@@ -1069,7 +1069,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "cabdcab"
+quiz_answers = "cdcbdcb"
 # END SOLUTION
 check.quiz(quiz_answers)
 

@@ -1327,7 +1327,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "cabdcba"
+quiz_answers = "ccaddaa"
 # END SOLUTION
 check.quiz(quiz_answers)
 

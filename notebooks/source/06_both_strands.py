@@ -667,7 +667,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "cabdca"
+quiz_answers = "adbaad"
 # END SOLUTION
 check.quiz(quiz_answers)
 

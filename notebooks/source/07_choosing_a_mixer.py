@@ -777,7 +777,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "cabdac"
+quiz_answers = "dcbbab"
 # END SOLUTION
 check.quiz(quiz_answers)
 

@@ -824,7 +824,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "bdcadb"
+quiz_answers = "dccaca"
 # END SOLUTION
 check.quiz(quiz_answers)
 

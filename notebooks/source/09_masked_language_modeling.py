@@ -974,7 +974,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "bdacb"
+quiz_answers = "dabab"
 # END SOLUTION
 check.quiz(quiz_answers)
 

@@ -765,7 +765,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "bdacba"
+quiz_answers = "bccaca"
 # END SOLUTION
 check.quiz(quiz_answers)
 

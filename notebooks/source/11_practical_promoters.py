@@ -519,7 +519,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "bdacbd"
+quiz_answers = "addcbb"
 # END SOLUTION
 check.quiz(quiz_answers)
 

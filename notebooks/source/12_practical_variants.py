@@ -771,7 +771,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "cadbcb"
+quiz_answers = "daccda"
 # END SOLUTION
 check.quiz(quiz_answers)
 

@@ -825,7 +825,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "cadbac"
+quiz_answers = "bbabda"
 # END SOLUTION
 check.quiz(quiz_answers)
 

@@ -304,7 +304,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "bdacb"
+quiz_answers = "cabad"
 # END SOLUTION
 check.quiz(quiz_answers)
 

@@ -532,7 +532,7 @@ check.questions("quiz")
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "bdacbd"
+quiz_answers = "daadba"
 # END SOLUTION
 check.quiz(quiz_answers)
 
