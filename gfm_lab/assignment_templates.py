@@ -83,14 +83,16 @@ def mutation_scores(draw: Draw) -> Value:
     places = sorted(draw.sample(range(10, 78), 3))
     changes = [(i, _other(draw, dna[i])) for i in places]
     model, tokenizer = _masked_model()
-    answer = []
-    for i, base in changes:
-        ids = torch.tensor([tokenizer(dna)["input_ids"]])
-        ids[0, i] = tokenizer.mask_token_id
-        with torch.inference_mode():
-            logits = model(input_ids=ids).logits[0, i].float()
-        old, new = tokenizer.convert_tokens_to_ids([dna[i], base])
-        answer.append((logits[new] - logits[old]).item() / LN2)
+    ids = torch.tensor([tokenizer(dna)["input_ids"]] * len(changes))  # one copy for each hidden place
+    rows = torch.arange(len(changes))
+    ids[rows, places] = tokenizer.mask_token_id
+    with torch.inference_mode():
+        logits = model(input_ids=ids).logits[rows, places].float()
+    old, new = (
+        tokenizer.convert_tokens_to_ids(bases)
+        for bases in ([dna[i] for i in places], [b for _, b in changes])
+    )
+    answer = ((logits[rows, new] - logits[rows, old]) / LN2).tolist()
     told = ", ".join(f"place {i} to {base}" for i, base in changes)
     return Value(
         f"Take the 88 bases of *E. coli* from position {start:,} on (counted from 0, "

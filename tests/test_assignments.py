@@ -28,6 +28,15 @@ every = pytest.mark.parametrize("about", EVERY, ids=lambda t: f"{t.notebook}-{t.
 SLOW = {"mutation_scores", "markov_bits"}  # a model reads the DNA of each learner
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Many small tensors: beside other test processes, a second thread waits more than it works."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 # ---- Drawing ----
 
 
