@@ -36,11 +36,14 @@ __all__ = [
     "data_dir",
     "data_names",
     "load_data",
+    "shipped_dir",
     "verify_all",
 ]
 
 _PACKAGE_DATA = Path(__file__).parent / "_data"  # where the wheel carries the tables
 _CLONE_DATA = Path(__file__).parent.parent / "data"  # where a clone does
+# Name -> folder in a clone; the wheel carries what notebooks read of it as gfm_lab/_<name>.
+_SHIPPED = {"results": "benchmarks/results", "recordings": "tests/fixtures"}
 
 
 class DataError(RuntimeError):
@@ -267,6 +270,26 @@ def data_dir() -> Path:
     raise DataError(
         f"the course's data were found neither in {_PACKAGE_DATA} nor in {_CLONE_DATA}; "
         "reinstall the gfm-lab wheel, or run `git checkout -- data` in a clone"
+    )
+
+
+def shipped_dir(name: str) -> Path:
+    """A folder that notebooks read: "results", what benchmarks/ measured; "recordings", runs of authors' own models.
+
+    Inside the installed package, else in the clone.
+
+    Raises:
+        DataError: no such name, or the folder is missing.
+    """
+    if name not in _SHIPPED:
+        raise DataError(f"there is no folder {name!r}; there are: {', '.join(_SHIPPED)}")
+    inside, clone = Path(__file__).parent / f"_{name}", Path(__file__).parent.parent / _SHIPPED[name]
+    for folder in (inside, clone):
+        if folder.is_dir():
+            return folder
+    raise DataError(
+        f"{name} were found neither in {inside} nor in {clone}; reinstall the gfm-lab wheel, or run "
+        f"`git checkout -- {_SHIPPED[name]}` in a clone"
     )
 
 

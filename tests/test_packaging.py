@@ -165,6 +165,18 @@ def test_wheel_holds_code_data_and_licences_and_nothing_else(wheel: Path) -> Non
     assert trained == {"gfm_lab/_checkpoints/manifest.json", "gfm_lab/_checkpoints/README.md"} | {
         f"gfm_lab/_checkpoints/{name}/{file}" for name, about in listed.items() for file in about["files"]
     }
+    # Notebooks read nothing beside the package: what was measured ahead is in the wheel.
+    for source in (ROOT / "notebooks" / "source").glob("*.py"):
+        assert "__file__" not in source.read_text(encoding="utf-8"), (
+            f"{source.name}: use gfm_lab.data.shipped_dir"
+        )
+    results = ROOT / "benchmarks" / "results"
+    measured = {
+        p.relative_to(results).as_posix() for p in results.rglob("*") if p.suffix in (".json", ".csv")
+    }
+    assert {name for name in names if name.startswith("gfm_lab/_results/")} == {
+        f"gfm_lab/_results/{name}" for name in measured
+    }
     questions = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gfm_lab").rglob("*.json")}
     assert questions and questions <= names
     info = f"gfm_lab-{gfm_lab.__version__}.dist-info"
@@ -184,6 +196,8 @@ sys.addaudithook(lambda event, args: opened.append(os.fspath(args[0])) if event 
 import gfm_lab
 genome = gfm_lab.load_data("ecoli-k12")
 gfm_lab.load_model("ecoli-attention-mlm")
+from gfm_lab.data import shipped_dir
+assert (shipped_dir("results") / "heads.json").is_file() and list(shipped_dir("recordings").glob("caduceus_ps_*"))
 inside = lambda path, folder: os.path.realpath(path).startswith(folder + os.sep)
 assert inside(gfm_lab.__file__, target), gfm_lab.__file__
 assert [p for p in opened if inside(p, os.path.join(target, "gfm_lab", "_data"))], "no shipped table was read"

@@ -1,4 +1,4 @@
-"""Put data/ and checkpoints/ into the wheel, as gfm_lab/_data and gfm_lab/_checkpoints.
+"""Put data/ and checkpoints/ into the wheel, as gfm_lab/_data and gfm_lab/_checkpoints, and what else notebooks read.
 
 Hatchling calls this when it builds a wheel (see pyproject.toml). A plain `force-include` would copy the tables into an
 editable installation as well, where they would go stale, and take the downloads in data/.sources along.
@@ -12,6 +12,11 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LEFT_OUT = {".fai", ".gzi"}  # indices that reading makes
+# Folder in the wheel -> what goes into it (`gfm_lab.data.shipped_dir`).
+READ_BY_NOTEBOOKS = {
+    "_results": ("benchmarks/results", ("**/*.json", "**/*.csv")),
+    "_recordings": ("tests/fixtures", ("caduceus_*.safetensors",)),
+}
 
 
 class CustomBuildHook(BuildHookInterface):
@@ -29,3 +34,12 @@ class CustomBuildHook(BuildHookInterface):
                 hidden = any(part.startswith(".") for part in inside.parts)
                 if path.is_file() and not hidden and path.suffix not in LEFT_OUT:
                     build_data["force_include"][str(path)] = f"gfm_lab/_{name}/{inside.as_posix()}"
+        for target, (name, patterns) in READ_BY_NOTEBOOKS.items():
+            folder = Path(self.root) / name
+            found = sorted(path for pattern in patterns for path in folder.glob(pattern))
+            if not found:
+                raise FileNotFoundError(f"{folder} has nothing to ship: git brings {name}/ back")
+            for path in found:
+                build_data["force_include"][str(path)] = (
+                    f"gfm_lab/{target}/{path.relative_to(folder).as_posix()}"
+                )
