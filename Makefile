@@ -90,7 +90,7 @@ constraints: ## resolve pyproject.toml anew into constraints.txt (needs uv)
 	{ echo "# Tested versions of all that the course installs, from the ranges of pyproject.toml. Made by: make constraints"; \
 	echo "# (uv pip compile --universal). Tested: Python 3.11 on Linux x86-64, with the CPU build of PyTorch. Lines with a"; \
 	echo "# marker serve other Pythons and systems; for them the versions are known to fit together, but were not run."; \
-	"$$uv" pip compile pyproject.toml --extra dev --extra slides --universal --python-version 3.10 --quiet \
+	"$$uv" pip compile pyproject.toml --extra dev --extra slides --extra classroom --universal --python-version 3.10 --quiet \
 	--no-header --no-annotate; } > constraints.txt.part && mv constraints.txt.part constraints.txt
 	@echo "constraints.txt is new: run make test before you commit it."
 
