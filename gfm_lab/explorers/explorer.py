@@ -69,7 +69,7 @@ class Explorer:
         look: values of all controls -> View. Raises ValueError with a message for the learner.
         adjust: values of all controls -> {key: {trait: value}}, what one control's value means for others (a stride
             is at most k). Only the live page needs it.
-        columns: how many controls stand side by side.
+        columns: how many controls stand side by side where the page is wide enough.
 
     In a notebook the object itself, as a cell's last line, shows the live page; `static()` shows its twin.
     """
@@ -137,7 +137,7 @@ class Explorer:
         grid = ipywidgets.GridBox(
             [*self._live.values()],
             layout=ipywidgets.Layout(
-                grid_template_columns=f"repeat({self.columns}, minmax(220px, 1fr))",
+                grid_template_columns=f"repeat(auto-fit, minmax(min({700 // self.columns}px, 100%), 1fr))",
                 grid_gap="0 18px",
                 max_width="980px",
             ),
@@ -208,7 +208,9 @@ def _widget(ipywidgets: Any, control: Control) -> Any:
 
 def _page_of(view: View) -> str:
     lines = "".join(f'<p style="margin:2px 0">{html.escape(line)}</p>' for line in view.summary)
-    return f'<div style="line-height:1.45"><div role="status">{lines}</div>{view.picture.svg(view.alt)}</div>'
+    # Width 0, but at least the page's: on a narrow page the picture scrolls, and the sentences above it still wrap.
+    picture = f'<div style="overflow-x:auto;width:0;min-width:100%">{view.picture.svg(view.alt)}</div>'
+    return f'<div style="line-height:1.45"><div role="status">{lines}</div>{picture}</div>'
 
 
 def _notice(message: str) -> str:

@@ -81,12 +81,13 @@ class Picture:
             self.text(x + (i + 0.5) * pitch, y + height / 2, letter, size, "#FFFFFF", bold=True, mono=True)
 
     def svg(self, alt: str) -> str:
-        """The drawing as SVG that fills the width it is given, with `alt` as its description."""
+        """The drawing as SVG that shrinks with the page, as far as its letters stay readable; `alt` describes it."""
         size = f"{_n(self.width)} {_n(self.height)}"
         out = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" role="img" '
-            f'aria-label="{html.escape(alt)}" style="width:100%;max-width:{_n(self.width)}px;height:auto;'
-            f'background:{plots.PAPER};display:block">',
+            f'aria-label="{html.escape(alt)}" style="width:100%;height:auto;'
+            f"min-width:{_n(self.width * 0.75)}px;max-width:{_n(self.width)}px;display:block;"
+            f'background:{plots.PAPER}">',
             f'<rect width="{_n(self.width)}" height="{_n(self.height)}" fill="{plots.PAPER}"/>',
         ]
         out += [_SVG[kind](**mark) for kind, mark in self.marks]
