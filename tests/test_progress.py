@@ -73,3 +73,14 @@ def test_what_is_no_notebook_of_the_course(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["progress"]) == 2
     assert "there is no notebooks" in capsys.readouterr().err
+
+
+def test_a_class_is_told_apart_by_its_folders(tmp_path, capsys):
+    for learner in ("ada", "bo"):
+        (tmp_path / learner).mkdir()
+        shutil.copy(NOTEBOOKS / f"{NAME}.ipynb", tmp_path / learner)
+    assert cli.main(["progress", str(tmp_path / "ada"), str(tmp_path / "bo")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == [f"ada/{NAME}", f"bo/{NAME}"]
+    assert cli.main(["progress", str(tmp_path / "ada")]) == 0
+    assert capsys.readouterr().out.startswith(NAME)

@@ -67,12 +67,16 @@ def progress(args: argparse.Namespace) -> None:
         print(json.dumps({str(path): results for path, results in found.items()}, indent=1))
         return
     total: dict[str, int] = dict.fromkeys(MARKS, 0)
-    wide = max(len(path.stem) for path in found)
+    many = (
+        len({path.parent for path in found}) > 1
+    )  # a class: whose notebook it is stands in the folder's name
+    names = {path: f"{path.parent.name}/{path.stem}" if many else path.stem for path in found}
+    wide = max(map(len, names.values()))
     for path, results in found.items():
         marks = "".join(MARKS[status] for status in results.values())
         for status in results.values():
             total[status] += 1
-        print(f"{path.stem:{wide}}  {_count(results)}  {marks:10}  {_next(results)}".rstrip())
+        print(f"{names[path]:{wide}}  {_count(results)}  {marks:10}  {_next(results)}".rstrip())
     every = sum(total.values())
     print(
         f"\n{total[checks.OK]} of {every} solved, {total[checks.HINT]} with a hint, "
