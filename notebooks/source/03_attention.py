@@ -1051,12 +1051,9 @@ plots.show(
 # Beyond what is fun to wait for, there is a shipped table: whole models of four layers and width 128, forward and backward on one core, with radius 128 in the window. Beside each stands the model of `transformers` with the same weights, BERT and Longformer. `benchmarks/mixers.py` measured it.
 
 # %% tags=["nbval-ignore-output"]
-from pathlib import Path
+from gfm_lab.data import shipped_dir
 
-import gfm_lab
-
-root = Path(gfm_lab.__file__).parent.parent
-shipped = json.loads((root / "benchmarks/results/mixers.json").read_text(encoding="utf-8"))
+shipped = json.loads((shipped_dir("results") / "mixers.json").read_text(encoding="utf-8"))
 rows = pd.DataFrame(shipped["rows"])
 for side in ("", "peer_"):
     rows[f"{side}seconds"] = (rows[f"{side}us_per_token"] * rows["length"] / 1e6).round(2)

@@ -19,7 +19,6 @@
 # %% tags=["setup", "nbval-ignore-output"]
 import json
 from importlib.metadata import version
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -455,13 +454,14 @@ print("features", tuple(here.shape), "of the other strand = these, flipped over 
 # %%
 from safetensors import safe_open
 
+from gfm_lab.data import shipped_dir
 from gfm_lab.pretrained import from_state_dict
 
 
 def recording(name):
-    """Weights, configuration, input and logits of a recorded run; part of the repository, not of the wheel."""
-    tests = Path(gfm_lab.__file__).parent.parent / "tests" / "fixtures"
-    with safe_open(tests / f"{name}_reference.safetensors", "pt") as file:
+    """Weights, configuration, input and logits of a recorded run."""
+    path = shipped_dir("recordings") / f"{name}_reference.safetensors"
+    with safe_open(path, "pt") as file:
         about, names = file.metadata(), file.keys()
         tensors = {key: file.get_tensor(key) for key in names}
     config = {key: json.loads(value.lower()) if value != "auto" and value not in ("caduceus", "add") else value
@@ -564,8 +564,7 @@ for strands, windows in (("single", 16), ("shared", 8)):
 # The full experiment ran ahead of time (`benchmarks/strands.py`): three ways, three seeds, two amounts of data. With all of the training region, a run sees a tenth of it, once. With 30,000 bases, it sees every base many times over, as one would with a scarce kind of DNA. Scores are on 100,000 test bases.
 
 # %%
-results = Path(gfm_lab.__file__).parent.parent / "benchmarks" / "results" / "strands.json"
-ahead = json.loads(results.read_text(encoding="utf-8"))
+ahead = json.loads((shipped_dir("results") / "strands.json").read_text(encoding="utf-8"))
 runs = pd.DataFrame(ahead["runs"])
 post = runs.dropna(subset="averaged").copy()
 for column in ("bits", "per_window"):

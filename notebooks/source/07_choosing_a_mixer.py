@@ -19,7 +19,6 @@
 import json
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,7 +26,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-import gfm_lab
 from gfm_lab import GenomicConfig, GenomicForCausalLM, checks, load_data, plots
 from gfm_lab.mixers import Convolution, build_mixer
 
@@ -261,7 +259,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["bits", "from", "to"]).rou
 # The same comparison with a larger budget: four layers of width 128, windows of 512 bases, 12 million bases, the recipes `ecoli-...-ar` of `gfm-lab pretrain`. One setting for all five. Their embedding also adds up the 1- to 6-mers that end at each base (notebook 02), so each *starts* with what a Markov model of order 6 can know; the mixer has to find what lies beyond. `benchmarks/choosing.py` collected the logs, and measured time apart.
 
 # %% tags=["nbval-ignore-output"]
-folder = Path(gfm_lab.__file__).parent.parent / "benchmarks" / "results"
+from gfm_lab.data import shipped_dir
+
+folder = shipped_dir("results")
 ahead = json.loads((folder / "choosing" / "runs.json").read_text(encoding="utf-8"))
 speed = json.loads((folder / "choosing" / "speed.json").read_text(encoding="utf-8"))["models"]
 curves = {}

@@ -31,7 +31,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import gfm_lab
 from gfm_lab import checks, load_data, load_model, plots
 
 plots.use_style()
@@ -753,9 +752,10 @@ for line in lines:
         print(f"{line['table']:23s}{line['what']:51s}{line['measure']:9s}{score}")
 
 # %% tags=["nbval-ignore-output"]
-path = Path(gfm_lab.__file__).parent.parent / "benchmarks" / "results" / "heads.json"
+from gfm_lab.data import shipped_dir
+
 rows = []
-for line in json.loads(path.read_text(encoding="utf-8")) if path.exists() else []:
+for line in json.loads((shipped_dir("results") / "heads.json").read_text(encoding="utf-8")):
     if line["data"] in ("lac-mpra", "donor-matched", "arabidopsis-expression"):
         name, (value, low, high) = next(iter(line["metrics"].items()))
         what = f"{line['model']} ({line['route']}, {line['train_rows']:,} rows)"

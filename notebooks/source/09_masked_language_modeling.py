@@ -410,10 +410,10 @@ assert logs["independent"].iloc[-1] < 2 < 3 < logs["contiguous"].iloc[-1]
 
 # %% tags=["nbval-ignore-output"]
 import json
-from pathlib import Path
 
-folder = Path(gfm_lab.__file__).parent.parent / "benchmarks" / "results"
-ahead = json.loads((folder / "masking.json").read_text(encoding="utf-8"))
+from gfm_lab.data import shipped_dir
+
+ahead = json.loads((shipped_dir("results") / "masking.json").read_text(encoding="utf-8"))
 print(f"{ahead['steps']:,} steps, seed {ahead['seed']}, validation, nats per masked word:")
 columns = ["pattern", "valid_nats_per_word", "valid_copying", "valid_frequencies"]
 pd.DataFrame(ahead["runs"])[columns].set_index("pattern").round(2)

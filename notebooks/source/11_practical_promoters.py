@@ -27,7 +27,6 @@ import pandas as pd
 import torch
 import transformers
 
-import gfm_lab
 from gfm_lab import checks, load_data, load_model, plots
 from gfm_lab.metrics import auroc, paired, with_interval
 from gfm_lab.model import GenomicForCausalLM
@@ -257,7 +256,9 @@ pd.DataFrame(rows, columns=columns).round(3)
 # One epoch on so few rows only warms up: the logistic regression above is the exact optimum of the probe, and these are a few steps towards one. Four epochs on all rows take minutes a method, so they were run ahead by `benchmarks/promoters.py`, with learning rates set beforehand, the epoch chosen on validation, and their scores for our test rows stored.
 
 # %% tags=["nbval-ignore-output"]
-results = Path(gfm_lab.__file__).parent.parent / "benchmarks" / "results"
+from gfm_lab.data import shipped_dir
+
+results = shipped_dir("results")
 for line in json.loads((results / "promoters.json").read_text()):
     name = line["method"] + (", random twin" if "twin" in line["start"] else "")
     scores[name] = np.array(line["scores"])
