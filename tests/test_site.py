@@ -108,6 +108,17 @@ def test_what_is_missing_is_said(monkeypatch, tmp_path, capsys):
     assert not (tmp_path / "site").exists()
 
 
+def test_without_node_the_site_has_no_decks(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(site.build_slides.shutil, "which", lambda name: None)
+    assert site.rendered_slides(tmp_path) is None
+    said = capsys.readouterr().err
+    assert "install Node.js" in said and "without the decks" in said
+    page = site.slides_page(None)
+    assert "make slides" in page and "href" not in page
+    (tmp_path / "00_overview.html").touch()
+    assert page.count("## ") == 9 and site.slides_page(tmp_path).count("href") == 1
+
+
 # ---- Built ----
 
 
@@ -117,12 +128,7 @@ def built(tmp_path_factory):
     if given := os.environ.get("GFM_LAB_SITE"):
         return Path(given).resolve()
     folder = tmp_path_factory.mktemp("site") / "html"
-    try:
-        site.build_slides.install()
-        slides = True
-    except SystemExit:  # no Node.js, or no network for npm: the site without its decks
-        slides = False
-    site.build(folder, slides=slides)
+    site.build(folder)  # without its decks where there is no Node.js, or no network for npm
     return folder
 
 

@@ -1,7 +1,7 @@
 """The course's site: notebooks with their outputs, slides, reference and cards as HTML pages that need no network.
 
     python tools/build_site.py                # dist/site/index.html
-    python tools/build_site.py --no-slides    # without the decks, where there is no Node.js
+    python tools/build_site.py --no-slides    # without the decks (so it is, too, where there is no Node.js)
     python tools/build_site.py --output DIR
 
 Pages are written by hand in docs/ (Markdown), or are files of the repository that are pages already: notebooks, the
@@ -377,8 +377,15 @@ def stage(folder: Path, slides: Path | None) -> None:
 
 
 def rendered_slides(folder: Path) -> Path | None:
-    """The decks as HTML, and as PDF where `make slides` has left one that is newer than its deck."""
-    build_slides.render(build_slides.decks(), folder, pdf=False)
+    """The decks as HTML, and as PDF where `make slides` has left one that is newer than its deck.
+
+    None, and a sentence that says why, where they cannot be rendered.
+    """
+    try:
+        build_slides.render(build_slides.decks(), folder, pdf=False)
+    except SystemExit as fault:
+        print(f"{fault}\nThe site is built without the decks.", file=sys.stderr, flush=True)
+        return None
     for deck in build_slides.decks():
         pdf = build_slides.OUTPUT / f"{deck.stem}.pdf"
         if pdf.exists() and pdf.stat().st_mtime > deck.stat().st_mtime:
