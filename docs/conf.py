@@ -31,6 +31,8 @@ html_theme_options = {
     "max_navbar_depth": 2,
     "show_toc_level": 2,
     "search_bar_text": "Search the course",
+    "footer_content_items": ["extra-footer.html"],
+    "extra_footer": "Code: Apache-2.0. Text: CC BY 4.0. Data: see its page.",
 }
 
 extensions = [
