@@ -353,7 +353,7 @@ def causal_sums(draw: Draw) -> Value:
     u, k = draw.integers(7, -5, 5), draw.integers(draw.integer(3, 9), -4, 4)
     return Value(
         f"`u = {u}` and `k = {k}`. Give the causal convolution y[t] = sum over s <= t of k[s] u[t - s], for t from 0 "
-        "to 6.",
+        "to 6; where k has no entry, it is 0.",
         [int(n) for n in np.convolve(u, k)[: len(u)]],
         "a list of seven whole numbers",
     )
@@ -551,6 +551,7 @@ def shown_and_labels(draw: Draw) -> Value:
     words, mask_id = list(range(first, first + 8)), draw.integer(1, 3)
     ids = [draw.choice(words) for _ in range(count)]
     rate, hide, other = draw.integer(20, 45) / 100, draw.integer(50, 70) / 100, draw.integer(10, 25) / 100
+    changed = round(hide + other, 2)  # as the text says it: 0.63 + 0.2 is a little above 0.83
     uniform = [draw.numbers(count, 0, 0.999, 3) for _ in range(3)]
     maskable = [True] * count
     for place in (0, count - 1):
@@ -562,13 +563,13 @@ def shown_and_labels(draw: Draw) -> Value:
         labels[t] = ids[t]
         if uniform[1][t] < hide:
             shown[t] = mask_id
-        elif uniform[1][t] < hide + other:
+        elif uniform[1][t] < changed:
             shown[t] = words[int(uniform[2][t] * len(words))]
     told = _rows(["ids", "u1", "u2", "u3"], [ids, *uniform])
     return Value(
         f"The masking rule of the notebook with other shares: {rate:.0%} are chosen (u1 below {rate}); of these "
         f"{hide:.0%} are hidden (u2 below {hide}), {other:.0%} are shown as another token (u2 below "
-        f"{round(hide + other, 2)}), and the rest stays. The other token is `words[int(u3 * len(words))]` with "
+        f"{changed}), and the rest stays. The other token is `words[int(u3 * len(words))]` with "
         f"`words = list(range({first}, {first + 8}))`; the mask has the id {mask_id}. The first and the last place "
         f"are special tokens and never chosen.\n\n{told}\n\nWhat does the model see, and what are the labels (-100: "
         "none)?",
@@ -718,8 +719,8 @@ def accepted(draw: Draw) -> Value:
     told = _rows(["now", "then", "chance"], [now, then, chance])
     return Value(
         "Fourteen chains, each with its objective now, the objective after the proposed step, and a random number. "
-        f"The temperature is {temperature}. Which chains, numbered from 0, take their step by the Metropolis "
-        f"rule?\n\n{told}",
+        f"The temperature is {temperature}: a sequence's weight is proportional to exp(objective / temperature). Which "
+        f"chains, numbered from 0, take their step by the Metropolis rule?\n\n{told}",
         [int(i) for i in np.flatnonzero(np.array(chance) < ratio)],
         "a list of their numbers, in rising order",
     )

@@ -296,10 +296,13 @@ def difference(expected: Any, got: Any, tolerance: float = 0.0, where: str = "th
         right = isinstance(got, str) and got.strip() == expected
     elif isinstance(expected, bool) or isinstance(got, bool):
         right = expected is got
-    elif not isinstance(got, (int, float)) or not math.isfinite(got):
+    elif not isinstance(got, (int, float)) or (isinstance(got, float) and not math.isfinite(got)):
         return f"{where} should be a number"
     else:
-        right = abs(got - expected) <= tolerance * max(1.0, abs(expected))
+        try:
+            right = abs(got - expected) <= tolerance * max(1.0, abs(expected))
+        except OverflowError:  # a whole number that no float can hold
+            right = False
     return None if right else f"{where} is wrong"
 
 
@@ -339,7 +342,7 @@ def read_submission(path: Path, key: bytes) -> _Submission:
             for cell in content["cells"]
             if cell["cell_type"] == "code"
         ]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("not a notebook, or cut off: ask for the file again") from None
     if not isinstance(about, dict) or not {"edition", "notebook", "learner", "seal"} <= set(about):
         raise ValueError("not made by `gfm-lab assign make`, or its metadata was removed")
@@ -347,7 +350,11 @@ def read_submission(path: Path, key: bytes) -> _Submission:
         raise ValueError(f"made with edition {about['edition']} of the exercises; this is edition {EDITION}")
     notebook, learner = str(about["notebook"]), str(about["learner"])
     templates(notebook)
-    if not hmac.compare_digest(str(about["seal"]), seal(notebook, learner, key)):
+    # As bytes: of texts, compare_digest takes only ASCII, and the file's may be anything.
+    claimed = ascii(about["seal"])[1:-1].encode()
+    if not LEARNER.fullmatch(learner) or not hmac.compare_digest(
+        claimed, seal(notebook, learner, key).encode()
+    ):
         raise ValueError(
             f"made with another key, or for another learner than {learner}: its name was changed"
         )
@@ -367,7 +374,7 @@ def grade(path: str | Path, key: bytes, seconds: float = 120.0) -> list[Result]:
     try:
         submission = read_submission(path, key)
     except ValueError as fault:
-        return [Result(str(path), note=str(fault))]
+        return [Result(printable(path), note=printable(fault))]
     found = templates(submission.notebook)
     variants = {name: exercise(about, submission.learner, key) for name, about in found.items()}
     wanted = {
@@ -381,17 +388,25 @@ def grade(path: str | Path, key: bytes, seconds: float = 120.0) -> list[Result]:
         result, why = _judged(variant, got)
         results.append(
             Result(
-                file=str(path),
+                file=printable(path),
                 learner=submission.learner,
                 notebook=submission.notebook,
                 exercise=name,
                 result=result,
                 points=found[name].points if result == "right" else 0,
                 of=found[name].points,
-                note="; ".join(text for text in (why, note) if text),
+                note=printable("; ".join(text for text in (why, note) if text)),
             )
         )
     return results
+
+
+def printable(text: Any) -> str:
+    """One line that every terminal and file can take: control signs and broken letters are written as escapes.
+
+    Names of files and messages of errors come from learners; half a letter in one would cost the class its table.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
 def _judged(variant: Value | Function, got: dict[str, Any]) -> tuple[str, str]:

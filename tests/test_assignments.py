@@ -135,6 +135,26 @@ def test_memory_is_what_the_packages_mixers_keep():
     assert kept["attention"] == 2 * length * width
 
 
+def test_a_drawn_number_on_the_edge_counts_as_the_text_says():
+    """0.83 is not "below 0.83", though it is below the sum of the floats 0.63 and 0.2."""
+
+    class Edge(Draw):
+        """All places are chosen, 63 % hidden, 20 % changed; the number that decides is 0.83 everywhere."""
+
+        def integer(self, low, high):
+            return {(50, 70): 63, (10, 25): 20}.get((low, high)) or super().integer(low, high)
+
+        def numbers(self, count, low, high, digits=1):
+            self.rows = getattr(self, "rows", [0.9, 0.83, 0.0])
+            return [self.rows.pop()] * count
+
+    assert 0.83 < 0.63 + 0.2
+    variant = assignments.templates("09_masked_language_modeling")["shown_and_labels"].draw(Edge(b"edge"))
+    shown, labels = variant.answer
+    assert "u2 below 0.83)" in variant.text and -100 not in labels[1:-1]
+    assert shown[1:-1] == labels[1:-1]  # chosen, and shown as they are
+
+
 def test_public_solutions_do_not_fit():
     """What the solution notebooks hold, where its form fits at all."""
     for learner in ("ada", "grace", "rosalind"):
@@ -232,6 +252,7 @@ def test_difference_says_where_and_never_what():
     for got in (True, None, "1", float("nan"), float("inf"), [1]):
         assert difference(1, got, 1e9 if got is True else 0.5)
     assert difference(True, 1) and difference(False, False) is None and difference("A", ["A"])
+    assert difference(0.5, 10**400, 0.01) and difference(1, 10**400)  # no float can hold it
 
 
 # ---- Grading ----
@@ -326,6 +347,23 @@ def test_an_endless_loop_is_stopped_and_what_came_before_counts(tmp_path, monkey
             assert stat.read_text().rsplit(")", 1)[1].split()[0] in "ZX"
 
 
+def test_strange_answers_cost_only_themselves_and_notes_stay_one_line(tmp_path):
+    right = right_answers(NAME, "ada")
+    answers = {"kmer_ids": "kmer_ids = lambda s: 10 ** 5000", "merges": right["merges"]}
+    graded = assignments.grade(hand_in(tmp_path / "long.ipynb", NAME, "ada", answers), KEY)
+    assert outcome(graded) == {"kmer_ids": ("wrong", 0), "merges": ("right", 2)}
+    silent = """
+        class Silent(Exception):
+            def __str__(self): raise self
+        def kmer_ids(s): raise Silent"""
+    answers = {"kmer_ids": textwrap.dedent(silent), "merges": right["merges"]}
+    graded = assignments.grade(hand_in(tmp_path / "silent.ipynb", NAME, "ada", answers), KEY)
+    assert graded[0].note == "Silent" and outcome(graded)["merges"] == ("right", 2)
+    answers = {"kmer_ids": "def kmer_ids(s):\n    raise ValueError('a\\x1b[31m\\nb\\ud800')"}
+    (told, _) = assignments.grade(hand_in(tmp_path / "torn.ipynb", NAME, "ada", answers), KEY)
+    assert told.note == r"ValueError: a\x1b[31m\nb\ud800" and told.note.encode("utf-8")
+
+
 def test_the_learners_code_sees_neither_our_environment_nor_our_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_SECRET", "sesame")
     seen = tmp_path / "seen.json"
@@ -359,6 +397,9 @@ def test_files_that_are_no_submissions(tmp_path):
         return json.dumps(content | {"metadata": {assignments.METADATA: about | what}})
 
     assert "its name was changed" in note("grace.ipynb", changed(learner="grace"))
+    assert "another learner" in note("seal.ipynb", changed(seal="\u00e4" * 16))
+    assert "another learner" in note("torn.ipynb", changed(learner="\ud800"))
+    assert "cut off" in note("deep.ipynb", "[" * 100_000)
     assert "edition 0" in note("old.ipynb", changed(edition=0))
     assert "no exercises with variants" in note("99.ipynb", changed(notebook="99_later"))
     (result,) = assignments.grade(good, b"the key of another course")
@@ -412,6 +453,7 @@ def test_from_the_roster_to_the_grades(course, capsys):
         ("learner,name\nada,x\n,Grace\n", r"line 3: '' is no learner's id"),
         ("learner\nada\nAda\n", r"line 3: 'Ada' stands in line 2 already"),
         ("learner\n", r"no learner below the header"),
+        ("name;learner\nAda;ada\nGrace;a b\n", r"line 3: 'a b' is no learner's id"),
     ],
 )
 def test_a_roster_with_a_fault(tmp_path, text, fault):
@@ -419,6 +461,31 @@ def test_a_roster_with_a_fault(tmp_path, text, fault):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=f"roster.csv.*{fault}"):
         read_roster(path)
+
+
+def test_a_roster_from_a_spreadsheet(tmp_path):
+    path = tmp_path / "roster.csv"
+    path.write_bytes("learner;name\r\nada;Ada L.\r\n".encode("utf-8-sig"))
+    assert read_roster(path) == ["ada"]
+    path.write_bytes("learner,name\nada,Ada\nemmy,Bäcker\n".encode("cp1252"))
+    with pytest.raises(ValueError, match=r"roster.csv, line 3: not UTF-8"):
+        read_roster(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of files are POSIX's")
+@pytest.mark.parametrize("mask, mode", [(0o077, 0o600), (0o022, 0o644)])
+def test_files_get_the_rights_the_account_gives(course, mask, mode):
+    before = os.umask(mask)
+    try:
+        make = ["assign", "make", NAME, "--learner", "ada", "--output", "a.ipynb", "--key", "course.key"]
+        assert cli.main(make) == 0 and (course / "a.ipynb").stat().st_mode & 0o777 == mode
+        assert (
+            cli.main(["assign", "key", "new.key"]) == 0
+            and (course / "new.key").stat().st_mode & 0o777 == 0o600
+        )
+        assert os.umask(mask) == mask  # given back
+    finally:
+        os.umask(before)
 
 
 def test_keys(course, capsys):

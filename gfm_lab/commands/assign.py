@@ -87,7 +87,8 @@ def _write(path: Path, text: str, *, force: bool = False, private: bool = False)
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as part:
             part.write(text)
         if not private:
-            os.chmod(half, 0o644)
+            os.umask(mask := os.umask(0o077))  # the only way to read it
+            os.chmod(half, 0o666 & ~mask)  # as any new file: grades are for those whom the account lets read
         os.replace(half, path)
     except BaseException:
         os.unlink(half)
@@ -118,8 +119,16 @@ def read_roster(path: Path) -> list[str]:
     """
     from gfm_lab.assignments import check_learner
 
-    text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark in front
-    rows = csv.DictReader(io.StringIO(text))
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark in front
+    except UnicodeDecodeError as fault:
+        line = path.read_bytes()[: fault.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}, line {line}: not UTF-8; save it from the spreadsheet as 'CSV UTF-8'"
+        ) from None
+    header = text.partition("\n")[0]
+    # Where a comma stands in decimal numbers, spreadsheets put semicolons between columns.
+    rows = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in header and "," not in header else ",")
     names = [name.strip() for name in rows.fieldnames or []]
     if COLUMN not in names:
         raise ValueError(f"{path}, line 1: no column {COLUMN!r}, only {', '.join(names) or 'nothing'}")
@@ -216,7 +225,8 @@ def _grade(args: argparse.Namespace) -> None:
         try:
             graded = assignments.grade(path, key, args.seconds)
         except Exception as fault:  # one strange file must not cost the others their grades
-            graded = [assignments.Result(str(path), note=f"{type(fault).__name__}: {fault}")]
+            note = assignments.printable(f"{type(fault).__name__}: {fault}")
+            graded = [assignments.Result(assignments.printable(path), note=note)]
         for result in graded:
             notes = [result.note] if result.note else []
             whose = (result.learner, result.notebook)
