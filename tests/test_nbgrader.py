@@ -134,6 +134,9 @@ def test_the_folder_is_the_same_every_time_and_keeps_what_is_not_ours(tmp_path, 
     assert maker.main([NAME, "--output", str(tmp_path / "thesis")]) == 1
     assert "holds other files" in capsys.readouterr().err
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
+    (tmp_path / "thesis" / "nbgrader_config.py").write_text("# another course\n", encoding="utf-8")
+    assert maker.main([NAME, "--output", str(tmp_path / "thesis")]) == 1
+    assert (tmp_path / "thesis" / "nbgrader_config.py").read_text(encoding="utf-8") == "# another course\n"
 
 
 def test_an_exercise_whose_check_nobody_wrote(tmp_path):

@@ -108,6 +108,14 @@ def test_what_is_missing_is_said(monkeypatch, tmp_path, capsys):
     assert not (tmp_path / "site").exists()
 
 
+def test_a_folder_of_others_is_left_alone(tmp_path, capsys):
+    (tmp_path / "chapter.txt").write_text("mine", encoding="utf-8")
+    for output in (tmp_path, tmp_path / "chapter.txt"):
+        assert site.main(["--no-slides", "--output", str(output)]) == 1
+        assert "holds other files" in capsys.readouterr().err
+    assert (tmp_path / "chapter.txt").read_text(encoding="utf-8") == "mine"
+
+
 def test_without_node_the_site_has_no_decks(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(site.build_slides.shutil, "which", lambda name: None)
     assert site.rendered_slides(tmp_path) is None

@@ -130,6 +130,9 @@ def test_a_full_disk_and_a_folder_of_others(tmp_path, shop, monkeypatch):
     (tmp_path / "thesis" / "chapter.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(maker.Problem, match="holds other files"):
         maker.make(tmp_path / "thesis", [HERE], **shop)
+    (tmp_path / "thesis" / "SHA256SUMS").write_text("", encoding="utf-8")  # as beside any download
+    with pytest.raises(maker.Problem, match="holds other files"):
+        maker.make(tmp_path / "thesis", [HERE], **shop)
     full = type("usage", (), {"free": 1e8})
     monkeypatch.setattr(maker.shutil, "disk_usage", lambda path: full)
     with pytest.raises(maker.Problem, match=r"may need 1 GB and the disk of .* has 0\.1 GB free"):
@@ -200,6 +203,11 @@ def test_install_from_the_folder_without_an_index(tmp_path, shop):
     again = install(out, course)
     assert again.returncode == 0 and "0 files copied, 1 there already and kept" in again.stdout
     assert (course / "LICENSE").read_text(encoding="utf-8") == "my work"
+    # As Debian leaves an environment when its package python3.N-venv is missing: with Python, without pip.
+    for pip in (course / ".venv").glob("lib/*/site-packages/pip*"):
+        shutil.rmtree(pip)
+    mended = install(out, course)
+    assert mended.returncode == 0 and "doctor: ['doctor']" in mended.stdout, mended.stderr
 
 
 @posix
@@ -214,6 +222,12 @@ def test_damage_is_found_before_anything_is_installed(tmp_path, shop):
     path.unlink()
     ran = install(out, tmp_path / "target")
     assert ran.returncode == 1 and "wheels/beta-2.0-py3-none-any.whl is missing" in ran.stderr
+    for name, complaint in (("SHA256SUMS", "is missing or damaged"), ("settings.json", "was damaged")):
+        text = (out / name).read_bytes()
+        (out / name).write_bytes(b"{" if name == "settings.json" else b"\xff")
+        ran = install(out, tmp_path / "target")
+        assert ran.returncode == 1 and f"error: {name} {complaint}" in ran.stderr
+        (out / name).write_bytes(text)
     assert not (tmp_path / "target").exists()
 
 

@@ -397,8 +397,12 @@ def build(output: Path, *, slides: bool = True) -> None:
     """Build the site into `output`, which is replaced only when all went well.
 
     Raises:
-        SiteError: a package is missing, or Sphinx warned: its messages are printed.
+        SiteError: a package is missing, Sphinx warned (its messages are printed), or `output` is not a site.
     """
+    if output.is_file() or (
+        output.is_dir() and any(output.iterdir()) and not (output / "objects.inv").is_file()
+    ):
+        raise SiteError(f"{output} holds other files: name a new folder with --output")
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise SiteError(f"{', '.join(missing)} is not installed: run `make setup`")
@@ -415,7 +419,8 @@ def build(output: Path, *, slides: bool = True) -> None:
             raise SiteError("Sphinx stopped, or warned (see above); the site was not replaced")
         if decks is not None:
             shutil.copytree(decks, work / "html" / "slides")
-        shutil.rmtree(output, ignore_errors=True)
+        if output.exists():
+            shutil.rmtree(output)
         os.replace(work / "html", output)
 
 

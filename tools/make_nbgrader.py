@@ -165,7 +165,9 @@ def make_course(output: Path, paths: list[Path]) -> list[tuple[str, int, int]]:
     Raises:
         FileExistsError: `output` holds files, but no course folder that this tool made.
     """
-    if output.exists() and any(output.iterdir()) and not (output / "nbgrader_config.py").is_file():
+    config = output / "nbgrader_config.py"
+    ours = config.is_file() and Path(__file__).name in config.read_text(encoding="utf-8", errors="replace")
+    if output.exists() and any(output.iterdir()) and not ours:
         raise FileExistsError(f"{output} holds other files: name a new folder with --output")
     converted = {
         path.stem: convert(path) for path in paths
@@ -173,8 +175,8 @@ def make_course(output: Path, paths: list[Path]) -> list[tuple[str, int, int]]:
     (output / "source").mkdir(parents=True, exist_ok=True)
     made = []
     for name, notebook in converted.items():
-        with tempfile.TemporaryDirectory(dir=output, prefix=".part-") as part:
-            folder = Path(part) / name
+        with tempfile.TemporaryDirectory(dir=output, prefix=".part-") as temporary:
+            folder = Path(temporary) / name
             folder.mkdir()
             (folder / f"{name}.ipynb").write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
             final = output / "source" / name
@@ -183,9 +185,9 @@ def make_course(output: Path, paths: list[Path]) -> list[tuple[str, int, int]]:
             os.replace(folder, final)
         grades = [c.metadata.nbgrader for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade")]
         made.append((name, len(grades), sum(grade.points for grade in grades)))
-    config = output / ".nbgrader_config.py.tmp"
-    config.write_text(CONFIG.replace("SECONDS", str(CELL_SECONDS)), encoding="utf-8")
-    os.replace(config, output / "nbgrader_config.py")
+    part = output / ".nbgrader_config.py.tmp"
+    part.write_text(CONFIG.replace("SECONDS", str(CELL_SECONDS)), encoding="utf-8")
+    os.replace(part, config)
     return made
 
 

@@ -338,7 +338,8 @@ def make(
     Raises:
         Problem: no wheel for a target, a full disk, or `output` is a folder that this tool did not make.
     """
-    if output.exists() and any(output.iterdir()) and not (output / "SHA256SUMS").is_file():
+    ours = all((output / name).is_file() for name in ("SHA256SUMS", "settings.json", "install.py"))
+    if output.exists() and any(output.iterdir()) and not ours:
         raise Problem(f"{output} holds other files: name a new folder with --output")
     half = output.with_name(f".{output.name}.part")
     kept = half / "fetched"  # one folder a target: what an interrupted run brought in is not fetched again

@@ -12,5 +12,12 @@ foreach ($version in $versions) {
         exit $LASTEXITCODE
     }
 }
+# conda and the Microsoft Store bring no `py`.
+$check = "import sys; sys.exit('%d.%d' % sys.version_info[:2] not in sys.argv[1:])"
+& python -c $check @versions 2>$null
+if ($LASTEXITCODE -eq 0) {
+    & python (Join-Path $PSScriptRoot "install.py") @more
+    exit $LASTEXITCODE
+}
 Write-Error "No Python of the versions $versions was found. Install one, or make the folder for the one you have."
 exit 1

@@ -21,10 +21,20 @@ class Problem(Exception):
     """Something the learner has to settle; its text is the one sentence that says how."""
 
 
+def read(name):
+    """The text of a file of this folder. Raises Problem if it is not there, or no text."""
+    try:
+        with open(os.path.join(HERE, name), encoding="utf-8") as handle:
+            return handle.read()
+    except (OSError, UnicodeDecodeError):
+        raise Problem(f"{name} is missing or damaged: copy the whole folder again.") from None
+
+
 def check_sums():
     """Every file of SHA256SUMS is there and whole; returns how many. Raises Problem with the file's name."""
-    with open(os.path.join(HERE, "SHA256SUMS"), encoding="utf-8") as handle:
-        lines = [line.rstrip("\n").split("  ", 1) for line in handle]
+    lines = [line.split("  ", 1) for line in read("SHA256SUMS").splitlines()]
+    if not lines or any(len(line) != 2 for line in lines):
+        raise Problem("SHA256SUMS was damaged on the way: copy the folder again.")
     for wanted, name in lines:
         path = os.path.join(HERE, *name.split("/"))
         digest = hashlib.sha256()
@@ -42,7 +52,9 @@ def check_sums():
 def check_disk(folder, need):
     place = folder
     while not os.path.exists(place):
-        place = os.path.dirname(place)
+        place, below = os.path.dirname(place), place
+        if place == below:  # a drive that is not there
+            raise Problem(f"there is no {place}: name another folder behind the command.")
     free = shutil.disk_usage(place).free / 1e9
     if free < need and not os.path.exists(os.path.join(folder, ".venv")):
         raise Problem(
@@ -78,7 +90,12 @@ def install(folder, wheel, extras):
         for k, v in os.environ.items()
         if not k.startswith("PIP_") and k not in ("PYTHONHOME", "PYTHONPATH")
     }
-    if not os.path.exists(python) and subprocess.call([sys.executable, "-m", "venv", venv], env=clean):
+    # Without pip it was left half made: by an interruption, or for want of Debian's package python3.N-venv.
+    with open(os.devnull, "wb") as nowhere:
+        ready = os.path.exists(python) and not subprocess.call(
+            [python, "-I", "-m", "pip", "--version"], env=clean, stdout=nowhere, stderr=nowhere
+        )
+    if not ready and subprocess.call([sys.executable, "-m", "venv", venv], env=clean):
         raise Problem(
             f"{sys.executable} could not make an environment (its message is above). Debian and Ubuntu need the "
             "package python{}.{}-venv.".format(*sys.version_info[:2])
@@ -116,8 +133,10 @@ def install(folder, wheel, extras):
 
 
 def main():
-    with open(os.path.join(HERE, "settings.json"), encoding="utf-8") as handle:
-        settings = json.load(handle)
+    try:
+        settings = json.loads(read("settings.json"))
+    except ValueError:
+        raise Problem("settings.json was damaged on the way: copy the folder again.") from None
     version = "{}.{}".format(*sys.version_info[:2])
     if version not in settings["pythons"]:
         raise Problem(f"this folder is for Python {', '.join(settings['pythons'])}, and this is {version}.")
@@ -139,7 +158,7 @@ def main():
         "--ip=127.0.0.1",
         "notebooks/00_anatomy.ipynb",
     ]
-    print(f"\nStart the course with:\n  cd {folder}\n  {' '.join(start)}")
+    print('\nStart the course with:\n  cd "{}"\n  {}'.format(folder, " ".join(start)))
     return broken
 
 
