@@ -664,7 +664,7 @@ playground
 playground.static()
 
 # %% [markdown]
-# Except at the ends, where few words spell a base, independent masks on 6-mers hide nothing, and a contiguous run hides one base. With half of the nucleotides hidden many have no visible neighbour, and the columns come nearer to a quarter for each letter. (No model of 6-mers ships with the course: in that view too this model of bases guesses.)
+# Except at the ends, where few words spell a base, independent masks on 6-mers hide nothing. A contiguous run covers one base, and one of its six words, shown as it is, may still tell it; tick *Drawn once a run*, and that becomes rare. With half of the nucleotides hidden many have no visible neighbour, and the columns come nearer to a quarter for each letter. (No model of 6-mers ships with the course: in that view too this model of bases guesses.)
 #
 # ### Do we trust what we see?
 #
