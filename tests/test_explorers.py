@@ -526,7 +526,8 @@ def test_prompts_that_are_no_dna_get_a_message(opened):
     for prompt, complaint in (
         ("", "at least one base"),
         ("ATN", "letter 3"),
-        ("AT5", "'5'"),
+        ("AT5", "letter 3 of the prompt is '5'"),
+        ("A T", "letter 2 of the prompt is ' '"),
         ("A" * 41, "room for 40"),
     ):
         explorer.live["prompt"].value = prompt

@@ -416,6 +416,12 @@ def test_a_table_without_its_columns_and_no_table(tmp_path):
     path.write_text("name,answers\na,abc\n", encoding="utf-8")
     with pytest.raises(build.GuideError, match="missing: learner"):
         build.main(["--grade", str(path)])
+    path.write_bytes("learner,when,answers\nB\u00e4r,pre,a\n".encode("cp1252"))
+    with pytest.raises(build.GuideError, match=r"other.csv is not UTF-8"):
+        build.main(["--grade", str(path)])
+    path.write_text("learner;when;answers\na;pre;abc\n", encoding="utf-8")  # from a German spreadsheet
+    with pytest.raises(build.GuideError, match="line 2: 3 letters for 15 questions"):
+        build.main(["--grade", str(path)])
     with pytest.raises(build.GuideError, match="there is no file"):
         build.main(["--grade", str(tmp_path / "none.csv")])
 

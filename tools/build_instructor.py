@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import re
@@ -311,8 +312,14 @@ def read_answers(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """
     questions = inventory()
     found: dict[str, dict[str, np.ndarray]] = {"pre": {}, "post": {}}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise GuideError(f"{path} is not UTF-8: save it from the spreadsheet as 'CSV UTF-8'") from None
+    # Where a comma stands in decimal numbers, spreadsheets put semicolons between columns.
+    header = text.partition("\n")[0]
+    with io.StringIO(text, newline="") as file:
+        table = csv.DictReader(file, delimiter=";" if ";" in header and "," not in header else ",")
         missing = {"learner", "when", "answers"} - set(table.fieldnames or ())
         if missing:
             raise GuideError(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gfm_lab import plots
-from gfm_lab.baselines import MarkovModel, codes_of
+from gfm_lab.baselines import MarkovModel
 from gfm_lab.checkpoints import load_model
 from gfm_lab.data import load_data
 from gfm_lab.explorers.explorer import Control, Explorer, View, one_thread
@@ -49,17 +49,16 @@ def draws(
 ) -> Draws:
     """What a causal model of nucleotides says of the base after `prompt`, filtered, and `length` bases drawn.
 
-    top_k = 4 and top_p = 1 keep all. Raises SequenceError for a letter that is no base, ValueError for an empty prompt
+    top_k = 4 and top_p = 1 keep all. Raises ValueError for an empty prompt, a letter that is no base (with its place),
     or a setting out of range.
     """
-    codes = codes_of(prompt)  # names the letter and its place, as `generate` does
-    if len(codes) == 0:
+    if not prompt:
         raise ValueError("type a prompt of at least one base: A, C, G or T")
-    if (codes > 3).any():
-        at = int((codes > 3).argmax())
-        raise ValueError(
-            f"letter {at + 1} of the prompt is {prompt[at]!r}: the model has to be told A, C, G or T"
-        )
+    for place, letter in enumerate(prompt, start=1):
+        if letter not in "ACGTacgt":
+            raise ValueError(
+                f"letter {place} of the prompt is {letter!r}: the model has to be told A, C, G or T"
+            )
     options = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     bases = tokenizer.convert_tokens_to_ids([*"ACGT"])
     with one_thread():
