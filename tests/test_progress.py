@@ -82,5 +82,11 @@ def test_a_class_is_told_apart_by_its_folders(tmp_path, capsys):
     assert cli.main(["progress", str(tmp_path / "ada"), str(tmp_path / "bo")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:2]] == [f"ada/{NAME}", f"bo/{NAME}"]
+    (tmp_path / "bo" / "cut.ipynb").write_text("{", encoding="utf-8")  # costs nobody else a line
+    assert cli.main(["progress", str(tmp_path / "ada"), str(tmp_path / "bo")]) == 2
+    told = capsys.readouterr()
+    assert told.out.splitlines()[:2] == lines[:2] and "cut.ipynb is not a notebook" in told.err
+    assert cli.main(["progress", str(tmp_path / "bo"), "--json"]) == 2
+    assert list(json.loads(capsys.readouterr().out)) == [str(tmp_path / "bo" / f"{NAME}.ipynb")]
     assert cli.main(["progress", str(tmp_path / "ada")]) == 0
     assert capsys.readouterr().out.startswith(NAME)

@@ -37,7 +37,7 @@ def read_progress(path: str | Path) -> dict[str, str] | None:
             "".join("".join(out.get("text", "")) for out in cell["outputs"] if out["output_type"] == "stream")
             for cell in code
         ]
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+    except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(
             f"{path} is not a notebook, or was cut off: open it in JupyterLab and save it again"
         ) from None
@@ -57,13 +57,28 @@ def read_progress(path: str | Path) -> dict[str, str] | None:
 
 
 def progress(args: argparse.Namespace) -> None:
-    found = {path: read_progress(path) for path in _notebooks(args.paths)}
-    found = {path: results for path, results in found.items() if results is not None}
+    found: dict[Path, dict[str, str]] = {}
+    faults = []
+    for path in _notebooks(args.paths):
+        try:
+            results = read_progress(path)
+        except ValueError as fault:  # one broken file must not hide the rest of a class
+            faults.append(str(fault))
+            continue
+        if results is not None:
+            found[path] = results
+    if found:
+        _show(found, args.json)
+    if faults:
+        raise ValueError("; ".join(faults))
     if not found:
         raise ValueError(
             f"no notebook of the course in {', '.join(map(str, args.paths))}: name the folder with your notebooks"
         )
-    if args.json:
+
+
+def _show(found: dict[Path, dict[str, str]], as_json: bool) -> None:
+    if as_json:
         print(json.dumps({str(path): results for path, results in found.items()}, indent=1))
         return
     total: dict[str, int] = dict.fromkeys(MARKS, 0)
