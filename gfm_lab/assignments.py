@@ -430,7 +430,12 @@ def _run(cells: list[dict[str, str]], wanted: dict[str, Any], seconds: float) ->
         job.write_text(json.dumps({"cells": cells, "wanted": wanted}), encoding="utf-8")
         keep = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "TMPDIR", "TEMP")
         env = {name: os.environ[name] for name in keep if name in os.environ}
-        env |= {"HOME": str(work), "IPYTHONDIR": str(work / ".ipython"), "MPLCONFIGDIR": str(work / ".mpl")}
+        env |= {
+            "HOME": str(work),
+            "USERPROFILE": str(work),
+            "IPYTHONDIR": str(work / ".ipython"),
+            "MPLCONFIGDIR": str(work / ".mpl"),
+        }
         env |= {"MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         own_group = {"start_new_session": True} if os.name == "posix" else {}
         process = subprocess.Popen(

@@ -125,6 +125,24 @@ def test_a_missing_wheel_names_package_system_and_who_needs_it(tmp_path, shop):
         maker.make(tmp_path / "out", [HERE], **shop)
 
 
+def test_a_second_run_with_other_pip_arguments_takes_their_wheels(tmp_path, shop):
+    """The first run fetched the large build and stopped; the second asks for the small one."""
+    with pytest.raises(maker.Problem, match="gamma"):
+        maker.make(tmp_path / "out", [HERE], extras=["dev"], **shop)
+    text = shop["constraints"].read_text(encoding="utf-8")
+    shop["constraints"].write_text(text.replace("beta==2.0", "beta==9.0"), encoding="utf-8")
+    with pytest.raises(maker.Problem, match="no wheel of beta"):  # alpha has been fetched
+        maker.make(tmp_path / "out", [HERE], **shop)
+    shop["constraints"].write_text(text, encoding="utf-8")
+    small = tmp_path / "small"
+    wheel(small, "alpha", "1.0+cpu", ["beta>=1"])
+    wheel(small, "beta", "2.0")
+    maker.make(tmp_path / "out", [HERE], **shop | {"pip_args": ["--no-index", f"--find-links={small}"]})
+    assert [name for name in names(tmp_path / "out") if name.startswith("alpha")] == [
+        "alpha-1.0+cpu-py3-none-any.whl"
+    ]
+
+
 def test_a_full_disk_and_a_folder_of_others(tmp_path, shop, monkeypatch):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("mine", encoding="utf-8")

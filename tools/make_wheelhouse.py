@@ -342,7 +342,9 @@ def make(
     if output.exists() and any(output.iterdir()) and not ours:
         raise Problem(f"{output} holds other files: name a new folder with --output")
     half = output.with_name(f".{output.name}.part")
-    kept = half / "fetched"  # one folder a target: what an interrupted run brought in is not fetched again
+    # One folder a target: what an interrupted run brought in is not fetched again, unless PIP_ARGS now say to take
+    # other wheels of the same version, as the CPU build of PyTorch.
+    kept = half / f"fetched-{hashlib.sha256(shlex.join(pip_args).encode()).hexdigest()[:8]}"
     check_disk(half, targets, pip_args)
     wheels: dict[str, Path] = {}
     for target in targets:
