@@ -55,7 +55,10 @@ __all__ = [
 EDITION = 1
 METADATA = "gfm_lab_assignment"
 SHORTEST_KEY = 16
-LEARNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+LEARNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9_@-])?")  # Windows drops a last dot
+DEVICES = re.compile(
+    r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE
+)  # names that no file has there
 RUNNER = Path(__file__).parent / "commands" / "run_cells.py"
 
 
@@ -189,10 +192,10 @@ def read_key(path: str | Path) -> bytes:
 
 def check_learner(learner: str) -> str:
     """The learner's name as we use it. Raises ValueError for what cannot be a file's name everywhere."""
-    if not LEARNER.fullmatch(learner):
+    if not LEARNER.fullmatch(learner) or DEVICES.fullmatch(learner):
         raise ValueError(
-            f"{learner!r} is no learner's id: use letters, digits and . _ @ - (64 at most), such as a matriculation "
-            "number"
+            f"{learner!r} is no learner's id: use letters, digits and . _ @ - (64 at most, no dot at the end, no name "
+            "of a device such as con), such as a matriculation number"
         )
     return learner
 

@@ -235,7 +235,9 @@ def test_stubs_compile_and_name_the_exercises(notebook):
     assert set(assignments.templates(notebook)) <= set(names)
 
 
-@pytest.mark.parametrize("learner", ["", "../ada", "a b", "-ada", "ada/grace", "ä" * 3, "a" * 65])
+@pytest.mark.parametrize(
+    "learner", ["", "../ada", "a b", "-ada", "ada/grace", "ä" * 3, "a" * 65, "ada.", "NUL", "com1.x"]
+)
 def test_names_that_no_file_can_have(learner):
     with pytest.raises(ValueError, match="is no learner's id"):
         assignments.make_notebook("01_tokenization", learner, KEY)
