@@ -80,7 +80,7 @@ plots.show(
 # %% [markdown]
 # ## By hand
 #
-# One rule with three random numbers for each token does it all. The first number chooses (below the *rate*, 0.15). The second decides what is shown instead: below 0.8 `[MASK]`, below 0.9 another token, else the token itself. The third picks the other token.
+# One rule with three random numbers for each token does it all. The first number chooses (below the *rate*, 0.15). The second decides what is shown instead: below 0.8 `[MASK]`, below 0.9 a random token, else the token itself. The third picks the random one, by chance the same.
 
 # %%
 tokenizer = NucleotideTokenizer()
@@ -91,7 +91,7 @@ table[["chooses", "shows", "picks"]] = uniform.T.round(2)
 table.T
 
 # %% [markdown]
-# Read along the row *chooses*: 0.05, 0.13, 0.02 and 0.02 are below 0.15, at places 0, 4, 5 and 8. Under them, 0.84 says "another token", 0.94 "the same", 0.32 and 0.76 "`[MASK]`". The other token is number int(0.73 × 4) = 2 of A, C, G, T. So the model sees `GATAA[MASK]GC[MASK]CATTACG`. The package's `mask_tokens` applies the rule to the same numbers:
+# Read along the row *chooses*: 0.05, 0.13, 0.02 and 0.02 are below 0.15, at places 0, 4, 5 and 8. Under them, 0.84 says "a random token", 0.94 "the same", 0.32 and 0.76 "`[MASK]`". The random token is number int(0.73 × 4) = 2 of A, C, G, T. So the model sees `GATAA[MASK]GC[MASK]CATTACG`. The package's `mask_tokens` applies the rule to the same numbers:
 
 # %%
 by_hand = ["G", "A", "T", "A", "A", "[MASK]", "G", "C", "[MASK]", *"CATTACG"]

@@ -432,7 +432,7 @@ pd.DataFrame(rows, columns=columns).sort_values("AUROC").round(3)
 # | effects over tens of kilobases | a published long-range model | the distant sequence is known to matter |
 # | a library of variants of one sequence | additive, pairwise, MLP | you need variants of *another* sequence |
 #
-# **Do not use one** when a baseline reaches the same score with its whole interval; when its pre-training has read your test DNA and you cannot tell how much that helps; when an assay is cheaper than the argument; or when the decision needs a reason that you can check.
+# **Do not use one** when its lead over a baseline may be 0, by the interval; when its pre-training has read your test DNA and you cannot tell how much that helps; when an assay is cheaper than the argument; or when the decision needs a reason that you can check.
 #
 # ### Exercise 3 · a bug to find
 #
