@@ -22,7 +22,8 @@ BENCH ?= tokenizers mixers selective_scan variants
 export PYTHON VENV PIP_ARGS
 
 run = "$$VENV/bin/python"
-pytest = $(run) -m pytest -n $(WORKERS) --dist loadscope
+# Modules in their order, and not by their number of tests: the two that open a browser have few, and are the slowest.
+pytest = $(run) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 help: ## list the commands
 	@echo "Anatomy of a Genomic Foundation Model. Start with: make lab"
