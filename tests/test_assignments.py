@@ -447,6 +447,26 @@ def test_from_the_roster_to_the_grades(course, capsys):
     assert notes["grace"] == notes["emmy"] == "handed in nothing"
 
 
+def test_ctrl_c_keeps_what_was_graded(course, capsys, monkeypatch):
+    (course / "inbox").mkdir()
+    for name in ("a", "b"):
+        (course / "inbox" / f"{name}.ipynb").write_text("{}", encoding="utf-8")
+    asked = []
+
+    def grade(path, key, seconds):
+        asked.append(path)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return [assignments.Result(str(path), "ada", NAME, "kmer_ids", "right", 3, 3)]
+
+    monkeypatch.setattr(assignments, "grade", grade)
+    assert cli.main(["assign", "grade", "inbox", "--key", "course.key", "--output", "g.csv"]) != 0
+    assert "1 of 2 files stand in g.partial.csv" in capsys.readouterr().err
+    assert not Path("g.csv").exists()
+    with open("g.partial.csv", encoding="utf-8", newline="") as handle:
+        assert [(row["learner"], row["points"]) for row in csv.DictReader(handle)] == [("ada", "3")]
+
+
 @pytest.mark.parametrize(
     "text, fault",
     [

@@ -224,6 +224,12 @@ def _grade(args: argparse.Namespace) -> None:
         print(f"{number} of {len(files)}: {path}", file=sys.stderr, flush=True)
         try:
             graded = assignments.grade(path, key, args.seconds)
+        except KeyboardInterrupt:  # what was graded so far is kept, under a name that says that it is not all
+            if args.output:
+                part = args.output.with_name(f"{args.output.stem}.partial{args.output.suffix}")
+                _write_results(part, results, force=True)
+                print(f"stopped; {number - 1} of {len(files)} files stand in {part}", file=sys.stderr)
+            raise
         except Exception as fault:  # one strange file must not cost the others their grades
             note = assignments.printable(f"{type(fault).__name__}: {fault}")
             graded = [assignments.Result(assignments.printable(path), note=note)]
@@ -242,12 +248,19 @@ def _grade(args: argparse.Namespace) -> None:
         if learner not in heard
     ]
     if args.output:
-        text = io.StringIO()
-        table = csv.DictWriter(text, [f.name for f in fields(assignments.Result)], lineterminator="\n")
-        table.writeheader()
-        table.writerows(_safe(asdict(result)) for result in results)
-        _write(args.output, text.getvalue(), force=args.force)
+        _write_results(args.output, results, force=args.force)
     _summary(results)
+
+
+def _write_results(path: Path, results: list[Any], *, force: bool) -> None:
+    """One row an exercise, under the names of `assignments.Result`."""
+    from gfm_lab import assignments
+
+    text = io.StringIO()
+    table = csv.DictWriter(text, [f.name for f in fields(assignments.Result)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(_safe(asdict(result)) for result in results)
+    _write(path, text.getvalue(), force=force)
 
 
 def _safe(row: dict[str, Any]) -> dict[str, Any]:
