@@ -4,8 +4,8 @@
     python tools/make_wheelhouse.py --systems linux-x86_64 windows-amd64 --pythons 3.11 3.12
 
 The folder, `dist/wheelhouse`, holds `wheels/` (every package at the version of constraints.txt, and the course's own
-wheel with data and checkpoints), `course/` (notebooks, slides, data, templates: the files git knows), `install.sh` and
-`install.ps1`, `README.md` and `SHA256SUMS`. Copy it to a USB stick or serve it on the local network.
+wheel with data and checkpoints), `course/` (notebooks, slides, data, docs, templates: the files git knows),
+`install.sh` and `install.ps1`, `README.md` and `SHA256SUMS`. Copy it to a USB stick or serve it on the local network.
 
 The packages are those that the course's wheel asks for, and those that they ask for in turn, as their markers say for
 each system and Python; so a folder for Windows can be made on Linux. Only wheels are taken: nothing is compiled on a
@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "dist" / "wheelhouse"
 TEMPLATES = Path(__file__).resolve().parent / "wheelhouse"
 COURSE = (
-    "notebooks", "slides", "data", "templates", "README.md", "LICENSE", "LICENSE-CONTENT", "CITATION.cff",
+    "notebooks", "slides", "data", "docs", "templates", "README.md", "LICENSE", "LICENSE-CONTENT", "CITATION.cff",
 )  # fmt: skip
 # Downloads, measured on Linux x86-64 with Python 3.11: 0.4 GB with the CPU build of PyTorch (0.2 GB of it PyTorch).
 # PyTorch's CUDA build brings 2.7 GB more, and PyPI has no other for Linux.
