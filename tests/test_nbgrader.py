@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from gfm_lab.checks import quiz
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import build_notebooks as builder  # noqa: E402
@@ -149,7 +151,8 @@ def test_an_exercise_whose_check_nobody_wrote(tmp_path):
 
 
 SMALL = (
-    '''# %% tags=["setup"]
+    (
+        '''# %% tags=["setup"]
 from gfm_lab import checks
 
 check = checks.start("NAME")
@@ -163,18 +166,21 @@ check.shapes(my_shapes)
 # %% tags=["exercise"]
 # BEGIN SOLUTION
 my_text = """'''
-    + "word " * 30
-    + '''"""
+        + "word " * 30
+        + '''"""
 # END SOLUTION
 check.interpretation(my_text)
 
 # %% tags=["exercise"]
 # BEGIN SOLUTION
-quiz_answers = "bdacb"
+quiz_answers = "KEY"
 # END SOLUTION
 check.quiz(quiz_answers)
 '''
-).replace("NAME", NAME)
+    )
+    .replace("NAME", NAME)
+    .replace("KEY", "".join(quiz.LETTERS[q.answer] for q in quiz.load(NAME).parts["quiz"]))
+)
 
 
 @pytest.mark.slow
