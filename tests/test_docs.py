@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from markdown_it import MarkdownIt
+from traced import COMMENT, FROM, NUMBER, source
 
 import gfm_lab
 from gfm_lab.commands.arguments import parser
@@ -22,9 +23,6 @@ PAGES = [GLOSSARY, TROUBLE, WHICH, *SHEETS]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 every_sheet = pytest.mark.parametrize("sheet", SHEETS, ids=lambda p: p.stem)
 
-COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
-FROM = re.compile(r"^\s*from:\s*(\S+?):\s+(.+?)\s*$", re.DOTALL)
-NUMBER = re.compile(r"(?<![\w.:/])\d+\.\d{2,}(?![\w./])")
 LINK = re.compile(r"\[[^\]]*\]\(([^)]+)\)")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:^|`)((?:\.venv/bin/)?gfm-lab [^`\n]+)", re.MULTILINE)
@@ -33,23 +31,6 @@ COMMAND = re.compile(r"(?:^|`)((?:\.venv/bin/)?gfm-lab [^`\n]+)", re.MULTILINE)
 @lru_cache
 def read(page: Path) -> str:
     return page.read_text(encoding="utf-8")
-
-
-@lru_cache
-def source(name: str) -> str:
-    """The text of a notebook (with what it printed), or of a file of the repository."""
-    notebook = ROOT / "notebooks" / "solutions" / f"{name}.ipynb"
-    if not notebook.exists():
-        path = ROOT / name
-        assert path.is_file() and ROOT in path.resolve().parents, f"there is no notebook and no file {name}"
-        return path.read_text(encoding="utf-8")
-    parts = []
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        parts.append(cell.source)
-        for output in cell.get("outputs", []):
-            parts.append(output.get("text", "") or "")
-            parts += [v for k, v in output.get("data", {}).items() if k.startswith("text/")]
-    return "\n".join(parts).replace("\N{MINUS SIGN}", "-")
 
 
 def anchor(heading: str) -> str:

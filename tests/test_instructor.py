@@ -9,9 +9,9 @@ from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
+from traced import COMMENT, FROM, NUMBER, source
 
 from gfm_lab.checks import quiz
 from gfm_lab.starter import project
@@ -26,9 +26,7 @@ CAPSTONE = ROOT / "docs" / "capstone.md"
 every_notebook = pytest.mark.parametrize("name", build.NAMES)
 
 NOTEBOOK = re.compile(r"\]\(notebooks/(\w+)\.ipynb\)")
-FROM = re.compile(r"<!--\s*from:\s*(\S+?):\s+(.+?)\s*-->", re.DOTALL)
 MADE = re.compile(r"<!-- begin: .*?<!-- end: .*?-->", re.DOTALL)
-NUMBER = re.compile(r"(?<![\w.:/])\d+\.\d{2,}(?![\w./])")  # as on slides: two decimals and more
 
 
 @lru_cache
@@ -246,22 +244,6 @@ def test_what_is_skipped_leaves_the_core():
 # ---- Numbers and links ----
 
 
-@lru_cache
-def source(name):
-    notebook = ROOT / "notebooks" / "solutions" / f"{name}.ipynb"
-    if not notebook.exists():
-        path = ROOT / name
-        assert path.is_file() and ROOT in path.resolve().parents, f"there is no notebook and no file {name}"
-        return path.read_text(encoding="utf-8")
-    parts = []
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        parts.append(cell.source)
-        for output in cell.get("outputs", []):
-            parts.append(output.get("text", "") or "")
-            parts += [v for k, v in output.get("data", {}).items() if k.startswith("text/")]
-    return "\n".join(parts).replace("\N{MINUS SIGN}", "-")
-
-
 @pytest.mark.parametrize("path", [build.GUIDE, CAPSTONE], ids=lambda path: path.stem)
 def test_numbers_stand_where_they_come_from(path):
     """As on the slides, a section at a time: `<!-- from: 03_attention: 0.85, 0.43 -->`, or a file's path."""
@@ -271,7 +253,7 @@ def test_numbers_stand_where_they_come_from(path):
         unseen = r"<!--.*?-->|```.*?```|`[^`]*`|Python 3\.\d+"  # code, and a version that looks like a number
         shown = re.sub(unseen, "", section, flags=re.DOTALL).replace("\N{MINUS SIGN}", "-")
         known, here = set(), section.splitlines()[0]
-        for name, values in FROM.findall(section):
+        for name, values in (m.groups() for m in map(FROM.match, COMMENT.findall(section)) if m):
             for value in values.split(", "):
                 assert value in shown, f"{here}: {value} is not in the text"
                 assert value in source(name), f"{here}: {value} does not stand in {name}"

@@ -7,8 +7,8 @@ import shutil
 from functools import lru_cache
 from pathlib import Path
 
-import nbformat
 import pytest
+from traced import COMMENT, FROM, NUMBER, source
 
 ROOT = Path(__file__).resolve().parent.parent
 SLIDES = ROOT / "slides"
@@ -19,11 +19,8 @@ DECKS = build.decks()
 FRONT = {"marp": "true", "theme": "course", "math": "mathjax", "paginate": "true"}
 every_deck = pytest.mark.parametrize("deck", DECKS, ids=lambda d: d.stem)
 
-COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
-FROM = re.compile(r"^\s*from:\s*(\S+?):\s+(.+)$", re.DOTALL)
 DIRECTIVE = re.compile(r"^\s*_?[a-zA-Z]+:\s*\S")
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
-NUMBER = re.compile(r"(?<![\w.:/])\d+\.\d{2,}(?![\w./])")
 
 
 @lru_cache
@@ -43,23 +40,6 @@ def seen(page: str) -> str:
     """What stands on the page: without comments and addresses, thin spaces and minus signs as plain ones."""
     text = re.sub(r"\]\([^)]*\)", "]", COMMENT.sub("", page))
     return text.replace("\N{MINUS SIGN}", "-").replace("\N{NARROW NO-BREAK SPACE}", " ")
-
-
-@lru_cache
-def source(name: str) -> str:
-    """The text of a notebook (with what it printed), or of a file of the repository."""
-    notebook = ROOT / "notebooks" / "solutions" / f"{name}.ipynb"
-    if not notebook.exists():
-        path = ROOT / name
-        assert path.is_file() and ROOT in path.resolve().parents, f"there is no notebook and no file {name}"
-        return path.read_text(encoding="utf-8")
-    parts = []
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        parts.append(cell.source)
-        for output in cell.get("outputs", []):
-            parts.append(output.get("text", "") or "")
-            parts += [v for k, v in output.get("data", {}).items() if k.startswith("text/")]
-    return "\n".join(parts).replace("\N{MINUS SIGN}", "-")
 
 
 def test_there_is_a_deck_for_each_part():
