@@ -4,6 +4,7 @@ rendered pages neither overflow nor lack a picture nor ask the network for anyth
 import importlib.util
 import re
 import shutil
+import subprocess
 from functools import lru_cache
 from pathlib import Path
 
@@ -116,6 +117,51 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setenv("CHROME_PATH", "nowhere/chrome")
     with pytest.raises(SystemExit, match="does not exist"):
         build.browser()
+
+
+def test_marp_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    """Tests of the slides and of the site ask for Marp side by side: while npm works, nobody finds half of it."""
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        (slides / name).write_text("{}")
+    folder = slides / "node_modules"
+    monkeypatch.setattr(build, "SLIDES", slides)
+    monkeypatch.setattr(build, "MARP", folder / build.MARP.relative_to(SLIDES / "node_modules"))
+    monkeypatch.setattr(build.shutil, "which", lambda name: name)
+    half, code, faster, seen = Path("@marp-team/marp-cli/marp-cli.js"), 1, None, []
+
+    def npm(command, cwd, **options):
+        made = Path(cwd) / "node_modules"
+        (made / half).parent.mkdir(parents=True)
+        (made / half).write_text("marp")
+        seen.append(build.installed())
+        if faster:
+            shutil.copytree(faster, folder)
+        if not code:
+            (made / ".package-lock.json").write_text("{}")
+        return subprocess.CompletedProcess(command, code, "", "no network")
+
+    monkeypatch.setattr(build.subprocess, "run", npm)
+    with pytest.raises(SystemExit, match="npm could not install"):
+        build.install()
+    assert not build.installed() and sorted(p.name for p in slides.iterdir()) == [
+        "package-lock.json",
+        "package.json",
+    ]
+
+    (folder / half).parent.mkdir(parents=True)  # an interrupted npm's
+    (folder / half).write_text("half")
+    code = 0
+    build.install()
+    assert build.installed() and build.MARP.read_text() == "marp"
+    build.install()  # has nothing to do
+    assert seen == [False, False] and len(list(slides.iterdir())) == 3
+
+    faster = folder.rename(tmp_path / "faster")  # another process finishes while npm works
+    (faster / half).write_text("the other's")
+    build.install()
+    assert build.MARP.read_text() == "the other's" and len(list(slides.iterdir())) == 3
 
 
 # ---- Rendered ----

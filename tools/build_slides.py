@@ -18,12 +18,14 @@ network while a deck is rendered or shown.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import inspect
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,37 +92,53 @@ def figures(names: list[Path]) -> None:
 # ---- Decks ----
 
 
+def installed() -> bool:
+    """Whether Marp is there, whole: npm writes its hidden list of packages when all of them are in place."""
+    return MARP.exists() and (SLIDES / "node_modules" / ".package-lock.json").exists()
+
+
 def install() -> None:
-    """Marp, if it is not there."""
+    """Marp, if it is not there.
+
+    npm works in a folder of its own, whose result is then renamed to slides/node_modules: another process that asks for
+    Marp meanwhile (the tests of the slides and of the site run side by side) never finds half of it, and a broken
+    installation leaves nothing.
+    """
     if not shutil.which("node"):
         raise SystemExit(
             "Slides are rendered by Marp, an npm package: install Node.js 18 or newer and try again."
         )
-    if MARP.exists():
+    if installed():
         return
     if not shutil.which("npm"):
         raise SystemExit("Marp is installed with npm, which is not on the PATH: install it and try again.")
     print("Installing Marp into slides/node_modules (once).", flush=True)
-    done = subprocess.run(
-        # Without a network it gives up soon: `make test` asks for Marp as well.
-        [
-            "npm",
-            "ci",
+    with tempfile.TemporaryDirectory(prefix=".marp-", dir=SLIDES) as folder:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(SLIDES / name, folder)
+        # Without a network npm gives up soon: `make test` asks for Marp as well.
+        options = (
             "--no-audit",
             "--no-fund",
             "--loglevel=error",
             "--fetch-retries=0",
             "--fetch-timeout=30000",
-        ],
-        cwd=SLIDES,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        print(done.stderr.strip(), file=sys.stderr)
-        raise SystemExit(
-            "npm could not install Marp (see above): it needs the network once. Then run this again."
         )
+        done = subprocess.run(["npm", "ci", *options], cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            print(done.stderr.strip(), file=sys.stderr)
+            raise SystemExit(
+                "npm could not install Marp (see above): it needs the network once. Then run this again."
+            )
+        if not installed():  # else another process was faster
+            target = SLIDES / "node_modules"
+            with contextlib.suppress(FileNotFoundError):  # what an interrupted npm left
+                target.rename(Path(folder) / "interrupted")
+            try:
+                (Path(folder) / "node_modules").rename(target)
+            except OSError:
+                if not installed():
+                    raise
 
 
 def browser() -> str:
