@@ -166,6 +166,27 @@ def test_the_course_that_learners_get():
     assert not [f for f in files if "node_modules" in f.parts or ".git" in f.parts]
 
 
+def test_no_link_leads_to_what_learners_do_not_get():
+    files, left = maker.course_files(), []
+    assert Path("checkpoints/README.md") in files  # the cards, not the weights, which are in the wheel
+    assert not [f for f in files if f.suffix == ".safetensors"]
+    for page in (f for f in files if f.suffix == ".md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        cut = maker.within(text, page, files)
+        left += [found[1] for found in maker.LINK.finditer(text) if found[0] not in cut]
+        for target in (found[2] for found in maker.LINK.finditer(cut) if ":" not in found[2]):
+            path = (ROOT / page.parent / target).resolve().relative_to(ROOT)
+            assert any(path in (f, *f.parents) for f in files), f"{page}: {target}"
+    assert "INSTRUCTOR.md" in left  # answers
+    some = [Path("README.md"), Path("docs/a.md")]
+    text = "[a](docs/a.md#b), [one](../x.md), [`c`](https://c.org/d), [d](#e), ![p](p.svg)"
+    assert maker.within(text, some[0], some) == "[a](docs/a.md#b), one, [`c`](https://c.org/d), [d](#e), p"
+    assert (
+        maker.within("[back](../README.md) [here](../docs)", some[1], some)
+        == "[back](../README.md) [here](../docs)"
+    )
+
+
 def test_a_download_without_git_gives_the_same_kinds_of_files(tmp_path):
     for name in ("README.md", "notebooks/a.ipynb", "notebooks/source/a.py", "slides/node_modules/x.js",
                  "notebooks/.ipynb_checkpoints/a.ipynb", "tests/test_a.py"):  # fmt: skip

@@ -20,6 +20,7 @@ import email.parser
 import hashlib
 import json
 import os
+import posixpath
 import re
 import shlex
 import shutil
@@ -41,6 +42,8 @@ TEMPLATES = Path(__file__).resolve().parent / "wheelhouse"
 COURSE = (
     "notebooks", "slides", "data", "docs", "templates", "README.md", "LICENSE", "LICENSE-CONTENT", "CITATION.cff",
 )  # fmt: skip
+CARDS = "checkpoints/**/README.md"  # the models' cards; their weights are in the wheel
+LINK = re.compile(r"!?\[([^\]\[]+)\]\(([^)#\s]+)(#[^)]*)?\)")
 # Downloads, measured on Linux x86-64 with Python 3.11: 0.4 GB with the CPU build of PyTorch (0.2 GB of it PyTorch).
 # PyTorch's CUDA build brings 2.7 GB more, and PyPI has no other for Linux.
 NEED_GB, NEED_CUDA_GB, GB = 1.0, 4.0, 1e9
@@ -276,7 +279,9 @@ def course_files(root: Path = ROOT) -> list[Path]:
     git = shutil.which("git")
     if git and (root / ".git").exists():
         listed = subprocess.run(
-            [git, "-C", str(root), "ls-files", "-z", "--", *COURSE], capture_output=True, check=True
+            [git, "-C", str(root), "ls-files", "-z", "--", *COURSE, f":(glob){CARDS}"],
+            capture_output=True,
+            check=True,
         ).stdout.decode("utf-8")
         files = [Path(name) for name in listed.split("\0") if name]
     else:
@@ -287,8 +292,20 @@ def course_files(root: Path = ROOT) -> list[Path]:
             for path in ([root / top] if (root / top).is_file() else (root / top).rglob("*"))
             if path.is_file()
         ]
+        files += [path.relative_to(root) for path in root.glob(CARDS)]
         files = [f for f in files if not any(p in left_out or p.startswith(".") for p in f.parts)]
     return sorted(f for f in files if (root / f).is_file() and f.parts[:2] != ("notebooks", "source"))
+
+
+def within(text: str, page: Path, files: Sequence[Path]) -> str:
+    """A page of Markdown whose links to what learners do not get (the guide with its answers) are plain words."""
+    there = {path.as_posix() for file in files for path in (file, *file.parents)}
+
+    def link(found: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(page.parent.as_posix(), found[2]))
+        return found[0] if ":" in found[2] or target in there else found[1]
+
+    return LINK.sub(link, text)
 
 
 def check_disk(folder: Path, targets: Sequence[Target], pip_args: Sequence[str]) -> None:
@@ -367,7 +384,11 @@ def make(
         shutil.copyfile(path, made / "wheels" / path.name)
     for path in files:
         (made / "course" / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / path, made / "course" / path)
+        if path.suffix == ".md":
+            text = within((ROOT / path).read_text(encoding="utf-8"), path, files)
+            (made / "course" / path).write_text(text, encoding="utf-8", newline="\n")
+        else:
+            shutil.copyfile(ROOT / path, made / "course" / path)
     shutil.copyfile(constraints, made / "constraints.txt")
     pythons = list(dict.fromkeys(target.python for target in targets))
     need = 10 if any(name.startswith("nvidia_") for name in wheels) else 3  # as in tools/setup_env.py
