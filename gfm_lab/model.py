@@ -15,9 +15,11 @@ Read in this order: `GenomicConfig`, `Block`, `GenomicModel`, then the models. I
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 import re
-from functools import partial
+from functools import lru_cache, partial
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -226,6 +228,15 @@ def _lm_head(config: GenomicConfig) -> LMHead:
     return LMHead(config.hidden_size, config.vocab_size, config.lm_transform, config.lm_bias, config.norm_eps)
 
 
+@lru_cache(maxsize=1)
+def _fast_feedforward() -> ModuleType | None:
+    """feedforward_fast.py, if numba is there; it takes a second to import, so it waits for the first training step."""
+    try:
+        return importlib.import_module(".feedforward_fast", __package__)
+    except Exception:  # no numba, or one that does not fit numpy
+        return None
+
+
 class FeedForward(nn.Module):
     """What a block does to each token by itself: (B, L, D) -> (B, L, inner) -> (B, L, D).
 
@@ -242,9 +253,31 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.gated:
+            fast = _fast_feedforward() if self._plain(x) else None
+            if fast is not None and self.up.out_features % fast.LANES == 0:
+                return fast.FeedForward.apply(
+                    x, self.up.weight, self.up.bias, self.down.weight, self.down.bias
+                )
             return self.down(self.activation(self.up(x)))
         weight, value = self.up(x).chunk(2, dim=-1)
         return self.down(self.activation(weight) * value)
+
+    def _plain(self, x: Tensor) -> bool:
+        """Whether this is training in float32 on a CPU, by two ordinary layers that nobody looks into or has replaced
+        (as LoRA does). Elsewhere nothing is gained, and scores stay what torch computes."""
+        layers = self.up, self.down
+        return (
+            torch.is_grad_enabled()
+            and x.device.type == "cpu"
+            and x.numel() > 0
+            and not torch.is_autocast_enabled("cpu")
+            and self.activation is F.gelu
+            and all(type(m) is nn.Linear and m.bias is not None for m in layers)
+            and all(p.dtype == torch.float32 for p in (x, layers[0].weight, layers[1].weight))
+            and (x.requires_grad or any(p.requires_grad for m in layers for p in m.parameters()))
+            and not any(m._forward_hooks or m._forward_pre_hooks for m in layers)
+            and not any(m._backward_hooks or m._backward_pre_hooks for m in layers)
+        )
 
 
 class Block(GradientCheckpointingLayer):

@@ -16,6 +16,9 @@ The gradient of a convolution is a convolution that reads from the end: with bot
 serve forward and backward. `hyena_fast.py` calls this where numba is installed. All of it is one file, because numba
 keeps machine code a file and looks at the date of that file alone. Introduced in notebook 04.
 
+The network that writes the filter (`HyenaFilter`) has its matrix products done by torch; what stands between them, the
+sines, their slopes and the gradients of frequencies, is here, each in one pass.
+
 Layouts: u (rows, L, 3, D) with outer gate, inner gate and value; weight (3 taps of the short filter, 3, D), bias
 (3, D); taps of the long filter (L, D). D is a multiple of 16: `padded` sees to that.
 """
@@ -29,9 +32,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
-from .compiled import WORTH_THREADS, _jit, _run
+from .compiled import FAST, WORTH_THREADS, _jit, _run
 
 __all__ = ["LANES", "Kept", "convolve", "operator", "operator_backward", "padded", "plan", "size_for"]
 
@@ -73,24 +76,29 @@ def plan(length: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Vector:
-    """A vector while code is made from it: + - * write instructions."""
+    """A vector while code is made from it: + - * / write instructions; numbers may stand on the right."""
 
     def __init__(self, builder: Any, value: Any) -> None:
         self.builder, self.value = builder, value
 
-    def _with(self, name: str, other: _Vector) -> _Vector:
+    def _with(self, name: str, other: _Vector | float) -> _Vector:
+        if not isinstance(other, _Vector):
+            other = _Vector(self.builder, ir.Constant(self.value.type, [float(other)] * LANES))
         return _Vector(
             self.builder, getattr(self.builder, name)(self.value, other.value, flags=("contract",))
         )
 
-    def __add__(self, other: _Vector) -> _Vector:
+    def __add__(self, other: _Vector | float) -> _Vector:
         return self._with("fadd", other)
 
-    def __sub__(self, other: _Vector) -> _Vector:
+    def __sub__(self, other: _Vector | float) -> _Vector:
         return self._with("fsub", other)
 
-    def __mul__(self, other: _Vector) -> _Vector:
+    def __mul__(self, other: _Vector | float) -> _Vector:
         return self._with("fmul", other)
+
+    def __truediv__(self, other: _Vector) -> _Vector:
+        return self._with("fdiv", other)
 
 
 class _Rows:
@@ -248,6 +256,37 @@ def _turn_back(typing, re, im, j, signal, i, c, s):
         signal[i] = re[j] * c + im[j] * s
 
     return _lanes(work, re, im, j, signal, i, c, s)
+
+
+@intrinsic
+def _turn_tap(typing, taps, window, i, re, im, j, c, s):
+    """As `_turn`, for row i of taps * window."""
+
+    def work(builder, taps, window, i, re, im, j, c, s):
+        tap = taps[i] * window[i]
+        re[j], im[j] = tap * c, tap * s
+
+    return _lanes(work, taps, window, i, re, im, j, c, s)
+
+
+@intrinsic
+def _turn_back_tap(typing, re, im, j, gtaps, window, i, c, s):
+    """As `_turn_back`, times row i of the window and added to that of gtaps."""
+
+    def work(builder, re, im, j, gtaps, window, i, c, s):
+        gtaps[i] = gtaps[i] + (re[j] * c + im[j] * s) * window[i]
+
+    return _lanes(work, re, im, j, gtaps, window, i, c, s)
+
+
+@intrinsic
+def _add(typing, x, i, y, j):
+    """x[i] += y[j]."""
+
+    def work(builder, x, i, y, j):
+        x[i] = x[i] + y[j]
+
+    return _lanes(work, x, i, y, j)
 
 
 @intrinsic
@@ -573,6 +612,18 @@ def _transform(signal, at, length, re, im, to, table, turns):
 
 
 @_jit()
+def _transform_taps(taps, window, skip, b, length, re, im, to, table, turns):
+    """The same, of block b of taps * window; the skip is one more tap at 0."""
+    size, blocks = table.shape[1], skip.shape[0]
+    for t in range(length):
+        _turn_tap(taps, window, t * blocks + b, re, im, to + t, turns[0, t], turns[1, t])
+    _add(re, to, skip, b)  # a^0 is 1
+    re[to + length : to + size] = 0
+    im[to + length : to + size] = 0
+    _forward(re, im, to, size, table)
+
+
+@_jit()
 def _return(re, im, signal, at, length, table, turns):
     """The signal of the spectrum in the work space, into rows `at` and after."""
     _backward(re, im, 0, table.shape[1], table)
@@ -581,22 +632,29 @@ def _return(re, im, signal, at, length, table, turns):
 
 
 @_jit()
-def _convolve(taps, skip, q, result, signal, filters, keep, start, step, table, turns):
+def _return_taps(re, im, gtaps, window, gskip, b, length, table, turns):
+    """The same for gradients of the taps, the last first; they are added to what is there."""
+    blocks = gskip.shape[0]
+    _backward(re, im, 0, table.shape[1], table)
+    for t in range(length):
+        _turn_back_tap(re, im, t, gtaps, window, (length - 1 - t) * blocks + b, turns[0, t], turns[1, t])
+    _turn_back(re, im, length - 1, re, length - 1, turns[0, length - 1], turns[1, length - 1])
+    _add(gskip, b, re, length - 1)
+
+
+@_jit()
+def _convolve(taps, window, skip, q, result, signal, filters, keep, start, step, table, turns):
     """q -> result, both (rows, blocks, L, 16), for every `step`-th block."""
     rows, blocks, length, _ = q.shape
     size = table.shape[1]
-    source, to, column = q.reshape(-1, LANES), result.reshape(-1, LANES), np.empty((length, LANES), q.dtype)
+    source, to, skip = q.reshape(-1, LANES), result.reshape(-1, LANES), skip.reshape(-1, LANES)
+    taps, window = taps.reshape(-1, LANES), window.reshape(-1, LANES)
     re, im = np.empty((size, LANES), q.dtype), np.empty((size, LANES), q.dtype)
     fre, fim = filters[0].reshape(-1, LANES), filters[1].reshape(-1, LANES)
     sre, sim = signal[0].reshape(-1, LANES), signal[1].reshape(-1, LANES)
     for b in range(start, blocks, step):
-        for t in range(length):
-            for c in range(LANES):
-                column[t, c] = taps[t, b * LANES + c]
-        for c in range(LANES):
-            column[0, c] += skip[b * LANES + c]  # one more tap at 0
         f = b * size if keep else 0
-        _transform(column, 0, length, fre, fim, f, table, turns)
+        _transform_taps(taps, window, skip, b, length, fre, fim, f, table, turns)
         for r in range(rows):
             at, s = (r * blocks + b) * length, (r * blocks + b) * size if keep else 0
             _transform(source, at, length, sre, sim, s, table, turns)
@@ -605,13 +663,14 @@ def _convolve(taps, skip, q, result, signal, filters, keep, start, step, table, 
 
 
 @_jit()
-def _convolve_backward(back, signal, filters, gtaps, start, step, table, turns):
-    """Gradients of the taps, and of q in the place of that of the result; the last step first."""
+def _convolve_backward(back, window, signal, filters, gtaps, gskip, start, step, table, turns):
+    """Gradients of q in the place of that of the result, the last step first; those of taps and skip are added up."""
     rows, blocks, length, _ = back.shape
     size = table.shape[1]
     fre, fim = filters[0].reshape(-1, LANES), filters[1].reshape(-1, LANES)
     sre, sim = signal[0].reshape(-1, LANES), signal[1].reshape(-1, LANES)
-    signals, column = back.reshape(-1, LANES), np.empty((length, LANES), back.dtype)
+    signals, gtaps, gskip = back.reshape(-1, LANES), gtaps.reshape(-1, LANES), gskip.reshape(-1, LANES)
+    window = window.reshape(-1, LANES)
     bre, bim = np.empty((size, LANES), back.dtype), np.empty((size, LANES), back.dtype)
     re, im = np.empty((size, LANES), back.dtype), np.empty((size, LANES), back.dtype)
     for b in range(start, blocks, step):
@@ -619,16 +678,118 @@ def _convolve_backward(back, signal, filters, gtaps, start, step, table, turns):
             at, s = (r * blocks + b) * length, (r * blocks + b) * size
             _transform(signals, at, length, bre, bim, 0, table, turns)
             _multiply(sre, sim, s, bre, bim, 0, re, im, 0, size)
-            _return(re, im, column, 0, length, table, turns)
-            for t in range(length):
-                for c in range(LANES):
-                    was = gtaps[t, b * LANES + c] if r else back.dtype.type(0)
-                    gtaps[t, b * LANES + c] = was + column[length - 1 - t, c]
+            _return_taps(re, im, gtaps, window, gskip, b, length, table, turns)
             _multiply(fre, fim, b * size, bre, bim, 0, re, im, 0, size)
             _return(re, im, signals, at, length, table, turns)
 
 
+# ---- The layers of sines: wave = sin(a), a = frequency * (z + bias), one unit a row ----
+
+# pi / 2 in three parts, the first two of so few bits that their products with whole numbers are exact.
+HALF_PI_1, HALF_PI_2, HALF_PI_3 = (
+    np.float32(1.5703125),
+    np.float32(4.837512969970703e-4),
+    np.float32(7.549789955e-8),
+)
+PER_HALF_PI, HALF, ONE = np.float32(2 / np.pi), np.float32(0.5), np.float32(1)
+# sin r and cos r for |r| <= pi / 4, to 1e-7 (coefficients of the Cephes library, S. Moshier).
+S1, S2, S3 = np.float32(-1.6666654611e-1), np.float32(8.3321608736e-3), np.float32(-1.9515295891e-4)
+K1, K2, K3 = (
+    np.float32(4.166664568298827e-2),
+    np.float32(-1.388731625493765e-3),
+    np.float32(2.443315711809948e-5),
+)
+
+
+def _sin_cos(x):
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_sin_cos)
+def _sin_cos_of(x):
+    """sin x and cos x; in float32 to 1e-7 while |x| is below 30,000."""
+
+    def polynomial(x):
+        k = np.floor(x * PER_HALF_PI + HALF)
+        r = ((x - k * HALF_PI_1) - k * HALF_PI_2) - k * HALF_PI_3
+        z, quarter = r * r, np.int32(k)
+        s = r + r * z * (S1 + z * (S2 + z * S3))
+        c = ONE - HALF * z + z * z * (K1 + z * (K2 + z * K3))
+        odd = (quarter & np.int32(1)) != 0
+        a, b = c if odd else s, s if odd else c
+        return -a if (quarter & np.int32(2)) != 0 else a, -b if (
+            (quarter + np.int32(1)) & np.int32(2)
+        ) != 0 else b
+
+    def library(x):
+        return np.sin(x), np.cos(x)
+
+    return polynomial if x == types.float32 else library
+
+
+@_jit(fastmath={"contract", "nsz"})  # another order of sums would undo the three parts
+def _sines(z, bias, frequency, wave, first, stop):
+    for i in range(first, stop):
+        for t in range(z.shape[1]):
+            wave[i, t], z[i, t] = _sin_cos(frequency[i] * (z[i, t] + bias[i]))
+
+
+@_jit(fastmath=FAST)
+def _sines_backward(slope, grad, sums, first, stop):
+    for i in range(first, stop):
+        total = grad.dtype.type(0)
+        for t in range(grad.shape[1]):
+            g = grad[i, t] * slope[i, t]
+            grad[i, t] = g
+            total += g
+        sums[i] = total
+
+
+@_jit()
+def _parameters_backward(gweight, gbias, weight, bias, frequency, gfrequency):
+    for i in range(weight.shape[0]):
+        total = gbias[i] * bias[i]
+        for j in range(weight.shape[1]):
+            total += gweight[i, j] * weight[i, j]
+            gweight[i, j] *= frequency[i]
+        gfrequency[i] += total
+        gbias[i] *= frequency[i]
+
+
 # ---- What is called ----
+
+
+def sines(z: np.ndarray, bias: np.ndarray, frequency: np.ndarray, threads: int = 1) -> np.ndarray:
+    """Waves (W, L) of z (W, L); z turns into their slopes, the cosines. bias and frequency (W,)."""
+    wave = np.empty_like(z)
+    _rows_each(z, threads, lambda first, stop: _sines(z, bias, frequency, wave, first, stop))
+    return wave
+
+
+def sines_backward(slope: np.ndarray, grad: np.ndarray, threads: int = 1) -> np.ndarray:
+    """grad (W, L), of the waves, turns into that of the angles; returns its sums (W,)."""
+    sums = np.empty(len(grad), grad.dtype)
+    _rows_each(grad, threads, lambda first, stop: _sines_backward(slope, grad, sums, first, stop))
+    return sums
+
+
+def parameters_backward(
+    gweight: np.ndarray,
+    gbias: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    frequency: np.ndarray,
+    gfrequency: np.ndarray,
+) -> None:
+    """Gradients by frequency * weight and frequency * bias turn into those by weight and bias; that of the frequency is
+    added to gfrequency."""
+    _parameters_backward(gweight, gbias, weight, bias, frequency, gfrequency)
+
+
+def _rows_each(x: np.ndarray, threads: int, work: Callable[[int, int], None]) -> None:
+    workers = min(max(1, threads), len(x)) if x.size >= WORTH_THREADS else 1
+    cuts = [len(x) * i // workers for i in range(workers + 1)]
+    _run(lambda i: work(cuts[i], cuts[i + 1]), workers)
 
 
 def padded(x: np.ndarray) -> np.ndarray:
@@ -642,15 +803,19 @@ def operator(
     weight: np.ndarray,
     bias: np.ndarray,
     taps: np.ndarray,
+    window: np.ndarray,
     skip: np.ndarray,
     keep: bool,
     threads: int = 1,
 ) -> tuple[np.ndarray, Kept | None]:
-    """y (rows, L, D), and what the backward needs, if it is to be kept. skip (D,) is one more tap at 0."""
+    """y (rows, L, D), and what the backward needs, if it is to be kept.
+
+    The filter is taps * window, both (L, D), and skip (D,) one more tap at 0.
+    """
     rows, length, _, channels = u.shape
     blocks, size = channels // LANES, size_for(length)
-    table, turns = plan(length, u.dtype)
-    weight = np.concatenate((weight, np.zeros_like(weight[:1])))
+    tables = plan(length, u.dtype)
+    weight = _four_taps(weight)
     q = np.empty((rows, blocks, length, LANES), u.dtype)
     _each(u, threads, lambda i, *share: _enter(u, weight, bias, q, *share))
     workers = _workers(u, threads, blocks)
@@ -660,41 +825,38 @@ def operator(
     else:  # the room of one row and one block a worker
         result = q
         room = [tuple(np.empty((2, size, LANES), u.dtype) for _ in "sf") for _ in range(workers)]
-
-    def work(i: int) -> None:
-        _convolve(taps, skip, q, result, *room[i], keep, i, workers, table, turns)
-
-    _run(work, workers)
+    given = taps, window, skip, q, result
+    _run(lambda i: _convolve(*given, *room[i], keep, i, workers, *tables), workers)
     y = np.empty((rows, length, channels), u.dtype)
     _each(u, threads, lambda i, *share: _leave(u, weight, bias, result, y, *share))
     return y, Kept(result, *room[0]) if keep else None
 
 
 def operator_backward(
-    u: np.ndarray, weight: np.ndarray, bias: np.ndarray, kept: Kept, grad: np.ndarray, threads: int = 1
+    u: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    window: np.ndarray,
+    kept: Kept,
+    grad: np.ndarray,
+    threads: int = 1,
 ) -> tuple[np.ndarray, ...]:
-    """Gradients of u, weight, bias and taps, from that of y; the gradient of skip is that of the first tap."""
+    """Gradients of u, weight, bias, taps and skip, from that of y."""
     _, length, _, channels = u.shape
-    blocks = channels // LANES
-    table, turns = plan(length, u.dtype)
-    weight = np.concatenate((weight, np.zeros_like(weight[:1])))
+    blocks, tables = channels // LANES, plan(length, u.dtype)
+    weight = _four_taps(weight)
     back = np.empty_like(kept.result)
     _each(u, threads, lambda i, *share: _leave_backward(u, weight, bias, grad, back, *share))
-    gtaps, workers = np.empty((length, channels), u.dtype), _workers(u, threads, blocks)
-
-    def work(i: int) -> None:
-        _convolve_backward(back, kept.signal, kept.filters, gtaps, i, workers, table, turns)
-
-    _run(work, workers)
+    gtaps, gskip = np.zeros((length, channels), u.dtype), np.zeros(channels, u.dtype)
+    workers = _workers(u, threads, blocks)
+    given = back, window, kept.signal, kept.filters, gtaps, gskip
+    _run(lambda i: _convolve_backward(*given, i, workers, *tables), workers)
     gu = np.empty_like(u)
     sums = np.zeros((_workers(u, threads, -(-length // TILE)), 4, 3, channels), u.dtype)
-    _each(
-        u,
-        threads,
-        lambda i, *share: _enter_backward(u, weight, bias, kept.result, grad, back, gu, sums[i], *share),
-    )
-    total = sums.sum(0)
-    return gu, total[:3], total[3], gtaps
+    given = u, weight, bias, kept.result, grad, back, gu
+    _each(u, threads, lambda i, *share: _enter_backward(*given, sums[i], *share))
+    total = sums[0] if len(sums) == 1 else sums.sum(0)
+    return gu, total[:3], total[3], gtaps, gskip
 
 
 def convolve(signal: np.ndarray, taps: np.ndarray) -> np.ndarray:
@@ -703,8 +865,16 @@ def convolve(signal: np.ndarray, taps: np.ndarray) -> np.ndarray:
     signal, taps = padded(signal), padded(taps)
     q = np.ascontiguousarray(signal.reshape(rows, length, -1, LANES).transpose(0, 2, 1, 3))
     room = [np.empty((2, size_for(length), LANES), q.dtype) for _ in "sf"]
-    _convolve(taps, np.zeros(taps.shape[1], q.dtype), q, q, *room, False, 0, 1, *plan(length, q.dtype))
+    none = np.zeros(taps.shape[1], q.dtype)
+    _convolve(taps, np.ones_like(taps), none, q, q, *room, False, 0, 1, *plan(length, q.dtype))
     return q.transpose(0, 2, 1, 3).reshape(rows, length, -1)[..., :channels]
+
+
+def _four_taps(weight: np.ndarray) -> np.ndarray:
+    """The short filter's three taps, and zeros: for steps before the first."""
+    more = np.zeros((4, *weight.shape[1:]), weight.dtype)
+    more[:3] = weight
+    return more
 
 
 def _each(u: np.ndarray, threads: int, work: Callable[[int, int, int, int], None]) -> None:

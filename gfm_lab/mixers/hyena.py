@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from contextlib import nullcontext
 from functools import lru_cache
 from itertools import pairwise
 from types import ModuleType
@@ -156,27 +157,29 @@ class HyenaFilter(nn.Module):
         return weight.device, torch.promote_types(weight.dtype, torch.float32)
 
     def forward(self, length: int) -> Tensor:
+        return self.waves(length).T * self.window(length).T
+
+    def waves(self, length: int) -> Tensor:
+        """What the network writes before the window, (L, channels)."""
         if length > self.max_length:
             raise ValueError(
                 f"the input has {length:,} tokens, but this Hyena filter was made for max_length {self.max_length:,}: "
                 f"cut the input, or build the model with a larger max_length"
             )
-        h = self.positions(length)[1].T  # time innermost, as the convolution wants it: (features, L)
+        h = self.positions(length)[1].T  # time innermost: (features, L)
         fast = _fast() if h.device.type == "cpu" and h.dtype == self.last.weight.dtype else None
-        with torch.autocast(h.device.type, enabled=False):
+        mixed = torch.is_autocast_enabled(h.device.type)
+        with torch.autocast(h.device.type, enabled=False) if mixed else nullcontext():
             if fast is not None:
                 layers = [p for layer in self.layers for p in (layer.weight, layer.bias)]
                 keep = torch.is_grad_enabled()  # in there it never is
-                return fast.Taps.apply(
-                    h, self.window(length), keep, self.frequency, self.last.weight, *layers
-                )
+                return fast.Waves.apply(h, keep, self.frequency, self.last.weight, *layers)
             frequency = self.frequency.to(h.dtype).T
             # sin(frequency * (W h + b)), with the frequency multiplied in where that is cheap.
             for layer in self.layers:
                 weight, bias = layer.weight.to(h.dtype), layer.bias.to(h.dtype)[:, None]
                 h = torch.sin(torch.addmm(frequency * bias, frequency * weight, h))
-            h = self.last.weight.to(h.dtype) @ h
-        return h * self.window(length).T
+            return h.T @ self.last.weight.to(h.dtype).T
 
 
 class Hyena(nn.Module):
@@ -251,9 +254,9 @@ class Hyena(nn.Module):
         if on_cpu and mask is not None and bool((mask != 0).all()):
             mask = None
         if self.order == 2 and on_cpu and mask is None and _fast() is not None:
-            taps = self.filter(u.shape[1])
-            keep = torch.is_grad_enabled()
-            y = _fast().Operator.apply(u, self.short.weight, self.short.bias, taps, self.skip, keep)
+            taps, window = self.filter.waves(u.shape[1]), self.filter.window(u.shape[1])
+            keep, short = torch.is_grad_enabled(), self.short
+            y = _fast().Operator.apply(u, short.weight, short.bias, taps, window, self.skip, keep)
             return y[:, u.shape[1] - new :]
         *gates, v = self._smooth(u, mask).split(self.dim, dim=1)
         taps = self.filter(u.shape[1]).reshape(self.order - 1, self.dim, -1)
