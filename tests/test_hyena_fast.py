@@ -53,6 +53,31 @@ def test_they_agree_in_float32_and_on_two_threads(monkeypatch):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * max(1, b.abs().max().item()))
 
 
+def test_sines_in_float32_are_exact_to_the_last_digits():
+    from gfm_lab.mixers import compiled_hyena as loops
+
+    random = np.random.default_rng(0)
+    for reach in (1, 100, 30_000):
+        z = random.uniform(-reach, reach, (8, 2_000)).astype(np.float32)
+        angle = z.astype(np.float64)
+        wave = loops.sines(z, np.zeros(8, np.float32), np.ones(8, np.float32))
+        np.testing.assert_allclose(wave, np.sin(angle), rtol=0, atol=2e-7)
+        np.testing.assert_allclose(z, np.cos(angle), rtol=0, atol=2e-7)
+    z = np.full((1, 16), np.nan, np.float32)
+    assert np.isnan(loops.sines(z, np.zeros(1, np.float32), np.ones(1, np.float32))).all()
+
+
+def test_gradients_of_a_filter_whose_frequency_is_zero():
+    """Where sin(f z) is 0 for all z, its slope in f is not."""
+    torch.manual_seed(0)
+    mixer = Hyena(16, 20, filter_width=4).double()
+    with torch.no_grad():
+        mixer.filter.frequency[0, :2] = 0
+    assert torch.autograd.gradcheck(lambda f: (mixer.filter(20), f)[0], mixer.filter.frequency)
+    mixer.filter(20).sum().backward()
+    assert (mixer.filter.frequency.grad[0, :2] != 0).all()
+
+
 def test_a_mask_of_ones_is_no_mask_and_padding_takes_the_other_path():
     mask = torch.ones(2, 20, dtype=torch.long)
     for a, b in zip(both_paths(2, 20, 4, mask=mask)[0], both_paths(2, 20, 4)[0], strict=True):

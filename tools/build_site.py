@@ -60,7 +60,16 @@ API = {
     "Site 3: mixers": ("mixers", "strands"),
     "Site 4: heads": ("heads",),
     "Site 5: objectives": ("objectives",),
-    "Whole models": ("model", "presets", "pretrained", "checkpoints", "anatomy", "device", "doctor"),
+    "Whole models": (
+        "model",
+        "feedforward_fast",
+        "presets",
+        "pretrained",
+        "checkpoints",
+        "anatomy",
+        "device",
+        "doctor",
+    ),
     "Training": ("training", "trainer", "runs", "stats"),
     "Baselines and evaluation": (
         "baselines",
