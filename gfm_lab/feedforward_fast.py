@@ -1,4 +1,5 @@
-"""The feed-forward part with its gradient written out, for training on the CPU: what `model.FeedForward` says, faster.
+"""The feed-forward part with its gradient written out, for training on one thread of a CPU: what `model.FeedForward`
+says, faster.
 
     h = W1 x,    y = W2 gelu(h + b1) + b2
 
@@ -9,7 +10,8 @@ one pass over h that its derivative needs anyway; and the gradient of b1 is summ
     gelu(v) = v Phi(v),    gelu'(v) = v phi(v) + Phi(v)
 
 Phi is the normal distribution, by Abramowitz and Stegun 1964, "Handbook of Mathematical Functions", 7.1.26: to 1e-7.
-Needs numba, float32. Introduced in notebook 03.
+With more threads torch's own passes share the work better, and the model takes those. Needs numba, float32. Introduced
+in notebook 03.
 """
 
 from __future__ import annotations
@@ -17,14 +19,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
-from .mixers.compiled import C0, C1, C2, C3, C4, C5, C6, WORTH_THREADS, _jit, _run
+from .mixers.compiled import C0, C1, C2, C3, C4, C5, C6, _jit
 from .mixers.compiled_hyena import LANES, _lanes, _Vector
 
 __all__ = ["LANES", "FeedForward"]
@@ -104,69 +105,61 @@ def _gelu_backward_16(typing, h, i, bias, j, grad, out, sums):
 
 
 @_jit()
-def _gelu(h, bias, out, first, stop):
-    """out = gelu(h + bias), for some rows."""
-    hs, bs, outs, step = (
-        h.reshape(-1, LANES),
-        bias.reshape(-1, LANES),
-        out.reshape(-1, LANES),
-        h.shape[1] // LANES,
-    )
-    for r in range(first, stop):
+def _gelu(h, bias, out):
+    """out = gelu(h + bias)."""
+    step = h.shape[1] // LANES
+    hs, bs, outs = h.reshape(-1, LANES), bias.reshape(-1, LANES), out.reshape(-1, LANES)
+    for r in range(h.shape[0]):
         for j in range(step):
             _gelu_16(hs, r * step + j, bs, j, outs)
 
 
 @_jit()
-def _gelu_backward(h, bias, grad, out, sums, first, stop):
+def _gelu_backward(h, bias, grad, out, sums):
     """The same; and grad times the derivative in the place of grad, its sums over the rows in `sums`."""
-    hs, bs, outs, step = (
-        h.reshape(-1, LANES),
-        bias.reshape(-1, LANES),
-        out.reshape(-1, LANES),
-        h.shape[1] // LANES,
-    )
+    step = h.shape[1] // LANES
+    hs, bs, outs = h.reshape(-1, LANES), bias.reshape(-1, LANES), out.reshape(-1, LANES)
     gs, totals = grad.reshape(-1, LANES), sums.reshape(-1, LANES)
     totals[:] = 0
-    for r in range(first, stop):
+    for r in range(h.shape[0]):
         for j in range(step):
             _gelu_backward_16(hs, r * step + j, bs, j, gs, outs, totals)
 
 
-def _cuts(h: np.ndarray) -> list[int]:
-    """Where the rows are cut, one piece a thread."""
-    workers = min(torch.get_num_threads(), len(h)) if h.size >= WORTH_THREADS else 1
-    return [len(h) * i // workers for i in range(workers + 1)]
-
-
 class FeedForward(torch.autograd.Function):
-    """x (..., D) -> (..., D'): W2 gelu(W1 x + b1) + b2, for weights (inner, D) and (D', inner) as in nn.Linear."""
+    """x (..., D) -> (..., D'): W2 gelu(W1 x + b1) + b2, for weights (inner, D) and (D', inner) as in nn.Linear.
+
+    Raises RuntimeError when a gradient of the gradient is asked for (create_graph=True).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
         ctx.shape, x = x.shape, x.flatten(0, -2)
         h = x @ w1.T
         a = torch.empty_like(h)
-        given, cuts = (h.numpy(), b1.detach().numpy(), a.numpy()), _cuts(h.numpy())
-        _run(lambda i: _gelu(*given, cuts[i], cuts[i + 1]), len(cuts) - 1)
+        _gelu(h.numpy(), b1.detach().numpy(), a.numpy())
         ctx.save_for_backward(x, h, w1, b1, w2)
         return torch.addmm(b2, a, w2.T).view(*ctx.shape[:-1], -1)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if (
+            torch.is_grad_enabled()
+        ):  # create_graph=True; torch's own mark for this lets some of these pass, as zeros
+            raise RuntimeError(
+                "a gradient of a gradient was asked for, which the compiled feed-forward part does not have: "
+                "call model.double(), which takes torch's own path"
+            )
         x, h, w1, b1, w2 = ctx.saved_tensors
         grad = grad.flatten(0, -2)
         gh, a = grad @ w2, torch.empty_like(h)
-        cuts = _cuts(h.numpy())
-        sums = torch.empty(len(cuts) - 1, h.shape[1])
-        given = h.numpy(), b1.detach().numpy(), gh.numpy(), a.numpy()
-        _run(lambda i: _gelu_backward(*given, sums[i].numpy(), cuts[i], cuts[i + 1]), len(cuts) - 1)
+        sums = torch.empty_like(b1)
+        _gelu_backward(h.numpy(), b1.detach().numpy(), gh.numpy(), a.numpy(), sums.numpy())
         wanted = ctx.needs_input_grad
         return (
             (gh @ w1).view(ctx.shape) if wanted[0] else None,
             gh.T @ x if wanted[1] else None,
-            sums.sum(0) if wanted[2] else None,
+            sums if wanted[2] else None,
             grad.T @ a if wanted[3] else None,
             grad.sum(0) if wanted[4] else None,
         )

@@ -263,20 +263,23 @@ class FeedForward(nn.Module):
         return self.down(self.activation(weight) * value)
 
     def _plain(self, x: Tensor) -> bool:
-        """Whether this is training in float32 on a CPU, by two ordinary layers that nobody looks into or has replaced
-        (as LoRA does). Elsewhere nothing is gained, and scores stay what torch computes."""
+        """Whether this is training in float32 on one thread of a CPU, by two ordinary layers that nobody looks into or
+        has replaced (as LoRA does). Elsewhere nothing is gained, and scores stay what torch computes."""
         layers = self.up, self.down
         return (
             torch.is_grad_enabled()
+            and type(x) is Tensor  # and not torch's stand-in for one
             and x.device.type == "cpu"
             and x.numel() > 0
-            and not torch.is_autocast_enabled("cpu")
+            and torch.get_num_threads() == 1
             and self.activation is F.gelu
             and all(type(m) is nn.Linear and m.bias is not None for m in layers)
             and all(p.dtype == torch.float32 for p in (x, layers[0].weight, layers[1].weight))
             and (x.requires_grad or any(p.requires_grad for m in layers for p in m.parameters()))
             and not any(m._forward_hooks or m._forward_pre_hooks for m in layers)
             and not any(m._backward_hooks or m._backward_pre_hooks for m in layers)
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()
         )
 
 

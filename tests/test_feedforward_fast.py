@@ -67,10 +67,10 @@ def test_gelu_itself():
     wide = x.double().requires_grad_()
     expected = F.gelu(wide)
     (slope,) = torch.autograd.grad(expected.sum(), wide)
-    fast._gelu(x.numpy(), zero.numpy(), out.numpy(), 0, len(x))
+    fast._gelu(x.numpy(), zero.numpy(), out.numpy())
     torch.testing.assert_close(out.double(), expected.detach(), rtol=3e-7, atol=1e-6)
     again = torch.empty_like(x)
-    fast._gelu_backward(x.numpy(), zero.numpy(), grad.numpy(), again.numpy(), sums.numpy(), 0, len(x))
+    fast._gelu_backward(x.numpy(), zero.numpy(), grad.numpy(), again.numpy(), sums.numpy())
     assert torch.equal(again, out)  # what the backward computes again is what the forward had
     torch.testing.assert_close(grad.double(), slope, rtol=3e-7, atol=1e-6)
     torch.testing.assert_close(sums, grad.sum(0), rtol=1e-5, atol=1e-4)
@@ -80,24 +80,9 @@ def test_gelu_itself():
 def test_what_is_no_number_is_not_hidden():
     x = torch.tensor([torch.nan, torch.inf, 1e20, -1e20, 0.0]).repeat_interleave(16).view(5, 16)
     out = torch.empty_like(x)
-    fast._gelu(x.numpy(), torch.zeros(16).numpy(), out.numpy(), 0, 5)
+    fast._gelu(x.numpy(), torch.zeros(16).numpy(), out.numpy())
     assert out[0].isnan().all() and (out[1] == torch.inf).all() and (out[2] == 1e20).all()
     assert (out[3:] == 0).all()
-
-
-def test_two_threads_give_the_same(monkeypatch):
-    monkeypatch.setattr(fast, "WORTH_THREADS", 1)
-    part, x = weights(8, 32), torch.randn(1, 33, 8)
-    found = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        part.zero_grad()
-        y = part(x)
-        y.square().sum().backward()
-        found.append([y.detach(), *(p.grad.clone() for p in part.parameters())])
-    torch.set_num_threads(1)
-    for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_frozen_weights_get_no_gradient(calls):
@@ -118,6 +103,11 @@ def test_it_keeps_out_of_the_way(calls):
         assert torch.equal(part(x), by_torch(part, x))
     assert torch.equal(part.requires_grad_(False)(x), by_torch(part, x))
     part.requires_grad_(True)
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(part(x), by_torch(part, x))  # two threads gain more from passes that they share
+    finally:
+        torch.set_num_threads(1)
     assert torch.equal(part.double()(x.double()), by_torch(part, x.double()))
     part.float()
     with torch.autocast("cpu", torch.bfloat16):
@@ -140,6 +130,19 @@ def test_it_keeps_out_of_the_way(calls):
     part.down = part.down[0]
     part(x)
     assert calls == [(2, 5, 8)]
+
+
+def test_a_gradient_of_a_gradient_is_left_to_torch(calls):
+    """As docs/troubleshooting.md says: refused in 32 bits, there in 64."""
+    part, x = weights(3, 16), torch.randn(1, 2, 3, requires_grad=True)
+    # Of the first score, torch's own mark would make no error, and leave this part out.
+    for score in (lambda y: y.sum(), lambda y: y.square().sum()):
+        with pytest.raises(RuntimeError, match=r"model\.double"):
+            torch.autograd.grad(score(part(x)), x, create_graph=True)
+    assert len(calls) == 2
+    part, x = part.double(), x.detach().double().requires_grad_()
+    assert torch.autograd.gradgradcheck(part, x)
+    assert len(calls) == 2
 
 
 def test_without_numba_it_is_torch(monkeypatch):

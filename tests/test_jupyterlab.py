@@ -158,11 +158,16 @@ def views(page, name):
     """The widget pages of a notebook, each scrolled into view: (cell's index, its output)."""
     for index, cell in enumerate(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells):
         if cell.cell_type == "code" and "explorers." in cell.source:
-            page.evaluate(SHOW, index)
             output = page.locator(
                 f".jp-Notebook-cell[data-windowed-list-index='{index}'] .jp-OutputArea-output"
             )
-            output.locator(".widget-vbox").first.wait_for()
+            # Pictures that arrive late push the page on, and JupyterLab takes cells out of sight off the page: look again.
+            for _ in range(12):
+                page.evaluate(SHOW, index)
+                with suppress(Exception):
+                    output.locator(".widget-vbox").first.wait_for(timeout=5_000)
+                    break
+            assert output.locator(".widget-vbox").first.is_visible(), f"cell {index} shows no explorer"
             yield output
 
 
