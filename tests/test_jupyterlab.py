@@ -161,7 +161,7 @@ def views(page, name):
             output = page.locator(
                 f".jp-Notebook-cell[data-windowed-list-index='{index}'] .jp-OutputArea-output"
             )
-            # Pictures that arrive late push the page on, and JupyterLab takes cells out of sight off the page: look again.
+            # Pictures that arrive late push the page on, and JupyterLab takes off what is out of sight: look again.
             for _ in range(12):
                 page.evaluate(SHOW, index)
                 with suppress(Exception):
