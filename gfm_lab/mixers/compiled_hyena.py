@@ -259,14 +259,14 @@ def _turn_back(typing, re, im, j, signal, i, c, s):
 
 
 @intrinsic
-def _turn_tap(typing, taps, window, i, re, im, j, c, s):
-    """As `_turn`, for row i of taps * window."""
+def _turn_tap(typing, taps, i, window, k, re, im, j, c, s):
+    """As `_turn`, for row i of the taps times row k of the window."""
 
-    def work(builder, taps, window, i, re, im, j, c, s):
-        tap = taps[i] * window[i]
+    def work(builder, taps, i, window, k, re, im, j, c, s):
+        tap = taps[i] * window[k]
         re[j], im[j] = tap * c, tap * s
 
-    return _lanes(work, taps, window, i, re, im, j, c, s)
+    return _lanes(work, taps, i, window, k, re, im, j, c, s)
 
 
 @intrinsic
@@ -615,8 +615,9 @@ def _transform(signal, at, length, re, im, to, table, turns):
 def _transform_taps(taps, window, skip, b, length, re, im, to, table, turns):
     """The same, of block b of taps * window; the skip is one more tap at 0."""
     size, blocks = table.shape[1], skip.shape[0]
+    step = blocks if window.shape[0] == taps.shape[0] else 0
     for t in range(length):
-        _turn_tap(taps, window, t * blocks + b, re, im, to + t, turns[0, t], turns[1, t])
+        _turn_tap(taps, t * blocks + b, window, t * step + b, re, im, to + t, turns[0, t], turns[1, t])
     _add(re, to, skip, b)  # a^0 is 1
     re[to + length : to + size] = 0
     im[to + length : to + size] = 0
@@ -717,9 +718,9 @@ def _sin_cos_of(x):
         c = ONE - HALF * z + z * z * (K1 + z * (K2 + z * K3))
         odd = (quarter & np.int32(1)) != 0
         a, b = c if odd else s, s if odd else c
-        return -a if (quarter & np.int32(2)) != 0 else a, -b if (
-            (quarter + np.int32(1)) & np.int32(2)
-        ) != 0 else b
+        a = -a if (quarter & np.int32(2)) != 0 else a
+        b = -b if ((quarter + np.int32(1)) & np.int32(2)) != 0 else b
+        return a, b
 
     def library(x):
         return np.sin(x), np.cos(x)
@@ -810,7 +811,8 @@ def operator(
 ) -> tuple[np.ndarray, Kept | None]:
     """y (rows, L, D), and what the backward needs, if it is to be kept.
 
-    The filter is taps * window, both (L, D), and skip (D,) one more tap at 0.
+    The filter is taps * window, both (L, D), and skip (D,) one more tap at 0. Where nothing is kept the window may be
+    (1, D).
     """
     rows, length, _, channels = u.shape
     blocks, size = channels // LANES, size_for(length)

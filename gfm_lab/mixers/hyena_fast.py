@@ -1,7 +1,7 @@
 """Hyena's operator and filter with their gradients written out, for the CPU: what `hyena.py` says line by line, faster.
 
-The operator goes through the compiled loops of compiled_hyena.py. The filter stays in torch: fewer passes over memory,
-and its taps come out with channels innermost, as the loops want them. Introduced in notebook 04.
+The operator goes through the compiled loops of compiled_hyena.py. Of the filter the matrix products stay in torch, and
+what it writes comes out with channels innermost, as the loops want it. Introduced in notebook 04.
 """
 
 from __future__ import annotations
