@@ -170,7 +170,8 @@ class HyenaFilter(nn.Module):
         fast = _fast() if h.device.type == "cpu" and h.dtype == self.last.weight.dtype else None
         mixed = torch.is_autocast_enabled(h.device.type)
         with torch.autocast(h.device.type, enabled=False) if mixed else nullcontext():
-            if fast is not None:
+            # In training torch's own passes make better use of several threads.
+            if fast is not None and (torch.get_num_threads() == 1 or not torch.is_grad_enabled()):
                 layers = [p for layer in self.layers for p in (layer.weight, layer.bias)]
                 keep = torch.is_grad_enabled()  # in there it never is
                 return fast.Waves.apply(h, keep, self.frequency, self.last.weight, *layers)
