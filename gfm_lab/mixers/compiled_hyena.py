@@ -729,15 +729,15 @@ def _sin_cos_of(x):
 
 
 @_jit(fastmath={"contract", "nsz"})  # another order of sums would undo the three parts
-def _sines(z, bias, frequency, wave, first, stop):
-    for i in range(first, stop):
+def _sines(z, bias, frequency, wave):
+    for i in range(z.shape[0]):
         for t in range(z.shape[1]):
             wave[i, t], z[i, t] = _sin_cos(frequency[i] * (z[i, t] + bias[i]))
 
 
 @_jit(fastmath=FAST)
-def _sines_backward(slope, grad, sums, first, stop):
-    for i in range(first, stop):
+def _sines_backward(slope, grad, sums):
+    for i in range(grad.shape[0]):
         total = grad.dtype.type(0)
         for t in range(grad.shape[1]):
             g = grad[i, t] * slope[i, t]
@@ -760,17 +760,17 @@ def _parameters_backward(gweight, gbias, weight, bias, frequency, gfrequency):
 # ---- What is called ----
 
 
-def sines(z: np.ndarray, bias: np.ndarray, frequency: np.ndarray, threads: int = 1) -> np.ndarray:
+def sines(z: np.ndarray, bias: np.ndarray, frequency: np.ndarray) -> np.ndarray:
     """Waves (W, L) of z (W, L); z turns into their slopes, the cosines. bias and frequency (W,)."""
     wave = np.empty_like(z)
-    _rows_each(z, threads, lambda first, stop: _sines(z, bias, frequency, wave, first, stop))
+    _sines(z, bias, frequency, wave)
     return wave
 
 
-def sines_backward(slope: np.ndarray, grad: np.ndarray, threads: int = 1) -> np.ndarray:
+def sines_backward(slope: np.ndarray, grad: np.ndarray) -> np.ndarray:
     """grad (W, L), of the waves, turns into that of the angles; returns its sums (W,)."""
     sums = np.empty(len(grad), grad.dtype)
-    _rows_each(grad, threads, lambda first, stop: _sines_backward(slope, grad, sums, first, stop))
+    _sines_backward(slope, grad, sums)
     return sums
 
 
@@ -785,12 +785,6 @@ def parameters_backward(
     """Gradients by frequency * weight and frequency * bias turn into those by weight and bias; that of the frequency is
     added to gfrequency."""
     _parameters_backward(gweight, gbias, weight, bias, frequency, gfrequency)
-
-
-def _rows_each(x: np.ndarray, threads: int, work: Callable[[int, int], None]) -> None:
-    workers = min(max(1, threads), len(x)) if x.size >= WORTH_THREADS else 1
-    cuts = [len(x) * i // workers for i in range(workers + 1)]
-    _run(lambda i: work(cuts[i], cuts[i + 1]), workers)
 
 
 def padded(x: np.ndarray) -> np.ndarray:

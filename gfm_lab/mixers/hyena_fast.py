@@ -81,7 +81,7 @@ class Waves(torch.autograd.Function):
             waves, slopes, f = [h], [], frequency.detach()[0].numpy()
             for weight, bias in zip(layers[::2], layers[1::2], strict=True):
                 slopes.append(weight @ h)  # turns into what its name says
-                h = loops.sines(slopes[-1].numpy(), bias.detach().numpy(), f, torch.get_num_threads())
+                h = loops.sines(slopes[-1].numpy(), bias.detach().numpy(), f)
                 h = torch.from_numpy(h)
                 waves.append(h)
             ctx.depth = len(slopes)
@@ -92,13 +92,13 @@ class Waves(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         frequency, last, *rest = ctx.saved_tensors
-        depth, threads, found = ctx.depth, torch.get_num_threads(), []
+        depth, found = ctx.depth, []
         layers, slopes, waves = rest[: 2 * depth], rest[2 * depth : 3 * depth], rest[3 * depth :]
         f, gf = frequency.detach()[0].numpy(), torch.zeros_like(frequency)
         glast, gh = (waves[-1] @ grad).T, last.T @ grad.T
         for i in reversed(range(depth)):
             weight, bias = layers[2 * i], layers[2 * i + 1]
-            gb = loops.sines_backward(slopes[i].numpy(), gh.numpy(), threads)
+            gb = loops.sines_backward(slopes[i].numpy(), gh.numpy())
             gw = gh @ waves[i].T
             if i:
                 gh = (frequency.T * weight).T @ gh
